@@ -1,0 +1,5 @@
+//! rlog-extract(1). Everything is in `rlog::cli::extract`.
+
+fn main() -> std::process::ExitCode {
+    rlog::cli::main(&rlog::cli::extract::TOOL)
+}

@@ -1,0 +1,6 @@
+//! What needs a real database server: what one wrote must be read, what is applied must arrive. One file per subject.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod harness;

@@ -57,13 +57,11 @@ fn imports_run_downwards_only() {
             wrong.push(format!("{}: `{}` may not import `{}`", import.place, import.from, import.to));
         }
         let machinery = |name: &&&str| words(&import.rest).any(|word| word.ends_with(**name));
-        if import.to == "frame" && FRAME_POSITIONS_ONLY.contains(&import.from.as_str()) {
-            if let Some(name) = FRAME_MACHINERY.iter().find(machinery) {
-                wrong.push(format!(
-                    "{}: `{}` may use the positions of `frame`, not a {name}",
-                    import.place, import.from
-                ));
-            }
+        if import.to == "frame"
+            && FRAME_POSITIONS_ONLY.contains(&import.from.as_str())
+            && let Some(name) = FRAME_MACHINERY.iter().find(machinery)
+        {
+            wrong.push(format!("{}: `{}` may use the positions of `frame`, not a {name}", import.place, import.from));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -15,8 +15,11 @@ use crate::error::{Class, Error, Result};
 pub mod apply;
 pub mod dump;
 pub mod extract;
+pub mod manual;
 pub mod queue;
 pub mod ship;
+
+pub use manual::Manual;
 
 /// A tool as `main`, the manual pages and the completions see it.
 pub struct Tool {
@@ -24,6 +27,8 @@ pub struct Tool {
     pub name: &'static str,
     /// The definition behind `--help`, the man page and the completions.
     pub command: fn() -> clap::Command,
+    /// What the manual says besides the options; EXAMPLES stand in `--help` too.
+    pub manual: &'static Manual,
     /// Does the work.
     pub run: fn(&ArgMatches) -> Result<()>,
     /// Whether a closed standard output is a quiet success (dump), or work left undone (75).
@@ -40,7 +45,7 @@ pub fn main(tool: &Tool) -> ExitCode {
 
 /// Runs `tool` on `args` and returns the exit status.
 pub fn run(tool: &Tool, args: impl IntoIterator<Item = OsString>) -> u8 {
-    let matches = match (tool.command)().try_get_matches_from(args) {
+    let matches = match manual::command(tool).try_get_matches_from(args) {
         Ok(matches) => matches,
         Err(error) => {
             let status = if error.use_stderr() { Class::Usage.exit_status() } else { 0 };

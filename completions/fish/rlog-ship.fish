@@ -1,0 +1,2 @@
+complete -c rlog-ship -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c rlog-ship -s V -l version -d 'Print version'

@@ -1,0 +1,188 @@
+//! The manual tells what the programs do: pages and completions are those that the definitions give, and every command
+//! line shown anywhere is one that the programs accept.
+//!
+//! `BLESS=1 cargo test --test docs` writes man/*.1 and completions/ anew.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rlog::cli::{TOOLS, Tool, manual};
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Compares a committed file with what it should be, or writes it when asked to.
+fn compare(path: &str, wanted: &str, stale: &mut Vec<String>) {
+    let file = repository().join(path);
+    if fs::read_to_string(&file).is_ok_and(|found| found == wanted) {
+        return;
+    }
+    if std::env::var_os("BLESS").is_some() {
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, wanted).unwrap();
+    } else {
+        stale.push(path.to_string());
+    }
+}
+
+#[test]
+fn pages_and_completions_are_current() {
+    let mut stale = Vec::new();
+    for tool in TOOLS {
+        compare(&format!("man/{}.1", tool.name), &manual::page(tool), &mut stale);
+        for shell in manual::SHELLS {
+            let path = format!("completions/{shell}/{}", manual::completions_file(tool, shell));
+            compare(&path, &manual::completions(tool, shell), &mut stale);
+        }
+    }
+    assert!(stale.is_empty(), "out of date: {}\nafter a look: BLESS=1 cargo test --test docs", stale.join(", "));
+}
+
+#[test]
+fn help_and_version_say_what_the_manual_says() {
+    for tool in TOOLS {
+        let help = manual::command(tool).render_long_help().to_string();
+        for (class, words) in rlog::error::Class::ALL {
+            assert!(help.contains(&format!("{}  {words}", class.exit_status())), "{}: {class:?}", tool.name);
+        }
+        for (_, example) in tool.manual.examples {
+            assert!(help.contains(example.lines().next().unwrap()), "{}: {example}", tool.name);
+        }
+        let version = manual::command(tool).render_long_version();
+        assert!(version.contains(&format!("writes envelope {}", rlog::frame::VERSION)), "{version}");
+    }
+}
+
+/// A page or a README that tells of an option that does not exist is worse than none.
+#[test]
+fn every_command_line_shown_is_one_that_the_programs_accept() {
+    let mut shown: Vec<(String, String)> = Vec::new();
+    for tool in TOOLS {
+        for (_, example) in tool.manual.examples {
+            shown.extend(example.lines().map(|line| (tool.name.to_string(), line.to_string())));
+        }
+    }
+    for (path, is_roff) in [("README.md", false), ("man/rlog.7", true), ("man/rlog-format.5", true)] {
+        let Ok(text) = fs::read_to_string(repository().join(path)) else { continue };
+        shown.extend(blocks(&text, is_roff).into_iter().map(|line| (path.to_string(), line)));
+    }
+    for file in files_below(&repository().join("examples")) {
+        let path = file.strip_prefix(repository()).unwrap().display().to_string();
+        let text = fs::read_to_string(&file).unwrap();
+        shown.extend(text.lines().map(|line| (path.clone(), line.to_string())));
+    }
+    let mut wrong = Vec::new();
+    for (place, line) in shown {
+        for words in commands(&line) {
+            let Some(tool) = TOOLS.iter().find(|tool| words.first().is_some_and(|word| word == tool.name)) else {
+                continue;
+            };
+            if let Err(error) = accepted(tool, &words) {
+                wrong.push(format!("{place}: {line}\n{error}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn accepted(tool: &Tool, words: &[String]) -> Result<(), String> {
+    use clap::error::ErrorKind;
+    match manual::command(tool).try_get_matches_from(words) {
+        Ok(_) => Ok(()),
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The lines of a page that are shown as they are: fenced blocks of Markdown, `.nf` blocks of roff.
+fn blocks(text: &str, is_roff: bool) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut inside = false;
+    let mut pending = String::new();
+    for line in text.lines() {
+        let (opens, closes) = match is_roff {
+            true => (line == ".nf" || line == ".EX", line == ".fi" || line == ".EE"),
+            false => (!inside && line.starts_with("```"), inside && line.starts_with("```")),
+        };
+        if opens || closes {
+            inside = opens;
+        } else if inside {
+            let line = if is_roff { unroff(line) } else { line.to_string() };
+            match line.strip_suffix('\\') {
+                Some(begun) => pending.push_str(begun),
+                None => lines.push(std::mem::take(&mut pending) + &line),
+            }
+        }
+    }
+    lines
+}
+
+fn unroff(line: &str) -> String {
+    let plain = [("\\-", "-"), ("\\(dq", "\""), ("\\(aq", "'"), ("\\(ha", "^"), ("\\(ga", "`"), ("\\(ti", "~")];
+    let line = plain.iter().fold(line.to_string(), |line, (from, to)| line.replace(from, to));
+    ["\\fB", "\\fI", "\\fR", "\\&"].iter().fold(line, |line, font| line.replace(font, "")).replace("\\e", "\\")
+}
+
+/// The simple commands of a line of shell: enough of its grammar for pipelines with quotes and redirections.
+fn commands(line: &str) -> Vec<Vec<String>> {
+    let mut commands = vec![Vec::new()];
+    let mut word: Option<String> = None;
+    let mut redirected = false;
+    let mut quote = None;
+    let end_word = |word: &mut Option<String>, commands: &mut Vec<Vec<String>>, redirected: &mut bool| {
+        if let Some(word) = word.take() {
+            let last: &mut Vec<String> = commands.last_mut().unwrap();
+            let is_prompt_or_assignment = last.is_empty() && (word == "$" || word == "!" || word.contains('='));
+            if !std::mem::take(redirected) && !is_prompt_or_assignment {
+                last.push(word);
+            }
+        }
+    };
+    let mut chars = line.chars().peekable();
+    while let Some(c) = chars.next() {
+        match (quote, c) {
+            (Some(q), c) if c == q => quote = None,
+            (Some(_), c) => word.get_or_insert_default().push(c),
+            (None, '\'' | '"') => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (None, '#') if word.is_none() => break,
+            (None, '|' | ';' | '&') => {
+                end_word(&mut word, &mut commands, &mut redirected);
+                commands.push(Vec::new());
+            }
+            (None, '<' | '>') => {
+                // A descriptor's number belongs to the redirection.
+                if word.as_deref().is_some_and(|word| word.chars().all(|c| c.is_ascii_digit())) {
+                    word = None;
+                }
+                end_word(&mut word, &mut commands, &mut redirected);
+                redirected = true;
+                while chars.next_if(|c| matches!(c, '<' | '>' | '&')).is_some() {}
+            }
+            (None, c) if c.is_whitespace() => end_word(&mut word, &mut commands, &mut redirected),
+            (None, c) => word.get_or_insert_default().push(c),
+        }
+    }
+    end_word(&mut word, &mut commands, &mut redirected);
+    commands.retain(|words| !words.is_empty());
+    commands
+}
+
+#[test]
+fn a_line_of_shell_is_cut_into_its_commands() {
+    let cut = |line: &str| -> Vec<String> { commands(line).into_iter().map(|words| words.join(" ")).collect() };
+    assert_eq!(cut("$ rlog-dump a.b | head -1   # look"), ["rlog-dump a.b", "head -1"]);
+    assert_eq!(cut("TZ=UTC rlog-dump --where 'a=b c' < in >out 2>&1; echo $?"), ["rlog-dump --where a=b c", "echo $?"]);
+}
+
+fn files_below(path: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(path) else { return Vec::new() };
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let mut files: Vec<PathBuf> =
+        paths.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect();
+    files.sort();
+    files
+}

@@ -14,8 +14,9 @@ const TABLE: &[(&str, &[&str])] = &[
     ("frame", &["error"]),
     ("event", &["error", "frame"]),
     ("db", &["error", "sys", "event"]),
-    // Of `frame`, only the positions that a source gives and a target keeps: see FRAME_POSITIONS_ONLY.
+    // A source yields frames, so that extract pipes them and dump reads them in memory from the same decoder.
     ("source", &["error", "sys", "event", "db", "frame"]),
+    // Of `frame`, only the positions that a target keeps: see FRAME_POSITIONS_ONLY.
     ("target", &["error", "sys", "event", "db", "frame"]),
     ("queue", &["error", "sys", "frame", "db"]),
     ("extract", &["error", "sys", "frame", "event", "source"]),
@@ -26,7 +27,7 @@ const TABLE: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that share the envelope's words for positions, but neither read nor write frames.
-const FRAME_POSITIONS_ONLY: [&str; 2] = ["source", "target"];
+const FRAME_POSITIONS_ONLY: [&str; 1] = ["target"];
 
 /// What [`FRAME_POSITIONS_ONLY`] may not name.
 const FRAME_MACHINERY: [&str; 4] = ["Reader", "Writer", "Encoder", "Decoder"];

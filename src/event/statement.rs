@@ -53,7 +53,6 @@ tags!(
     XID = 60,
     UTF8MB4_COLLATION = 62,
     REQUIRE_PRIMARY_KEY = 64,
-    RAW_STATUS = 66,
 );
 
 /// Tables of fields with their names in rlog-format(5).

@@ -155,7 +155,7 @@ impl<'a> FieldReader<'a> {
 
     /// What to do with a tag that the caller does not know: nothing when it is even, else refuse.
     pub fn unknown(&self, field: Field<'_>) -> Result<(), FrameError> {
-        if field.tag % 2 == 0 {
+        if field.tag.is_multiple_of(2) {
             Ok(())
         } else {
             Err(FrameError::Field { at: self.at, kind: self.kind, tag: field.tag })

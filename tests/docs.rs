@@ -186,3 +186,21 @@ fn files_below(path: &Path) -> Vec<PathBuf> {
     files.sort();
     files
 }
+
+/// misc/rlog.magic, tried with file(1) itself.
+#[test]
+fn file_1_names_a_stream_by_the_installed_magic() {
+    use std::io::Write as _;
+    let mut writer = rlog::frame::FrameWriter::new();
+    writer.frame(rlog::frame::Kind::Heartbeat, |_| {});
+    let mut stream = tempfile::NamedTempFile::new().unwrap();
+    stream.write_all(writer.bytes()).unwrap();
+    let magic = repository().join("misc/rlog.magic");
+    let file = std::process::Command::new("file").arg("-b").arg("-m").arg(magic).arg(stream.path()).output();
+    let Ok(output) = file else {
+        eprintln!("no file(1) here: nothing to try");
+        return;
+    };
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(said.trim(), format!("rlog transaction stream, format {}", rlog::frame::VERSION));
+}

@@ -1,0 +1,91 @@
+# `make` alone says what there is. Everything runs from a clean checkout on Debian with rustup's stable cargo and apt.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+CARGO ?= cargo
+FUZZ_SECONDS ?= 60
+CRASH_KILLS ?= 10000
+
+# Rust first looks beside rustup, which a non-interactive shell may not have on its PATH.
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+
+PROGRAMS := rlog-extract rlog-ship rlog-queue rlog-apply rlog-dump
+BUILT := target/release
+
+.PHONY: help build demo test check servers tools bench fuzz crash install uninstall deb clean
+
+help:
+	@echo 'make build              release binaries in $(BUILT)/'
+	@echo 'make demo               see it work: a live database, its log, a replica, and what happened in between'
+	@echo 'make test               everything that CI runs: format, lints, documentation, all tests, fuzz targets compiled'
+	@echo 'make check              the quick part of it: format, lints, documentation'
+	@echo 'make bench              rlog beside its peers on generated logs; results in benches/runs/ (RLOG_BENCH_SCALE=0.1 is quick)'
+	@echo 'make fuzz               every fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS))'
+	@echo 'make crash              the long crash campaign: CRASH_KILLS ($(CRASH_KILLS)) kills'
+	@echo 'make install            binaries, manual pages, completions below DESTDIR and PREFIX ($(PREFIX)); make uninstall'
+	@echo 'make deb                a Debian package in dist/'
+	@echo 'make servers            the database servers that tests use, unpacked into .servers/ (or $$RLOG_SERVERS)'
+
+# What the build needs and a fresh machine may lack.
+tools:
+	.ci/tools
+
+build: tools
+	$(CARGO) build --release --locked
+
+demo: tools
+	$(CARGO) build --release --locked
+	PATH="$(CURDIR)/$(BUILT):$$PATH" examples/demo
+
+servers:
+	tests/servers/fetch
+
+check: tools
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --document-private-items
+
+# Servers first: without the network it should fail in the first minute, not the last.
+test: servers check
+	$(CARGO) test --locked
+	$(CARGO) check --locked --no-default-features
+	$(CARGO) check --locked --manifest-path fuzz/Cargo.toml --target-dir target/fuzz
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
+	$(CARGO) fmt --manifest-path benches/Cargo.toml --check
+
+bench: servers build
+	$(CARGO) run --release --locked --manifest-path benches/Cargo.toml --target-dir target/benches -- decode
+
+fuzz: tools
+	fuzz/run $(FUZZ_SECONDS)
+
+crash: servers tools
+	RLOG_CRASH_KILLS=$(CRASH_KILLS) $(CARGO) test --locked --release --test crash -- --include-ignored --nocapture --test-threads=2
+
+# Not through `build`, so that `sudo make install` after `make build` needs no compiler for root.
+$(PROGRAMS:%=$(BUILT)/%):
+	$(MAKE) build
+
+install: $(PROGRAMS:%=$(BUILT)/%)
+	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/share/man/man1" "$(DESTDIR)$(PREFIX)/share/man/man5" \
+	  "$(DESTDIR)$(PREFIX)/share/man/man7" "$(DESTDIR)$(PREFIX)/share/bash-completion/completions" \
+	  "$(DESTDIR)$(PREFIX)/share/zsh/site-functions" "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d" "$(DESTDIR)$(PREFIX)/share/rlog"
+	install -m 755 $(PROGRAMS:%=$(BUILT)/%) "$(DESTDIR)$(PREFIX)/bin"
+	install -m 644 man/*.1 "$(DESTDIR)$(PREFIX)/share/man/man1"
+	install -m 644 man/*.5 "$(DESTDIR)$(PREFIX)/share/man/man5"
+	install -m 644 man/*.7 "$(DESTDIR)$(PREFIX)/share/man/man7"
+	install -m 644 completions/bash/* "$(DESTDIR)$(PREFIX)/share/bash-completion/completions"
+	install -m 644 completions/zsh/* "$(DESTDIR)$(PREFIX)/share/zsh/site-functions"
+	install -m 644 completions/fish/* "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d"
+	install -m 644 misc/rlog.magic "$(DESTDIR)$(PREFIX)/share/rlog"
+
+uninstall:
+	cd "$(DESTDIR)$(PREFIX)" && rm -f $(PROGRAMS:%=bin/%) $(PROGRAMS:%=share/man/man1/%.1) \
+	  share/man/man5/rlog-format.5 share/man/man7/rlog.7 $(PROGRAMS:%=share/bash-completion/completions/%) \
+	  $(PROGRAMS:%=share/zsh/site-functions/_%) $(PROGRAMS:%=share/fish/vendor_completions.d/%.fish) share/rlog/rlog.magic
+
+deb: build
+	misc/deb dist
+
+clean:
+	$(CARGO) clean

@@ -1,1 +1,436 @@
-//! See ARCHITECTURE.md.
+//! Targets: the databases that are written, behind one trait.
+//!
+//! # What keeps the promise
+//!
+//! A target remembers what was applied to it *in the data's own transaction*: one row is inserted into
+//! [`APPLIED_TABLE`] per target transaction, before the first change. So a transaction is applied exactly when its row is
+//! there, whatever dies when.
+//!
+//! ```text
+//!              begin      state row     changes     commit
+//! Idle ───────▶ Open ────▶ Claimed ───▶ Claimed ───▶ Idle         the instant of commitment is the engine's commit
+//!   ▲            │            │                        │
+//!   └────────────┴── rollback ┴────────────────────────┘           a failed commit may have happened: reconnect, read the state
+//! ```
+//!
+//! The fence: an applier raises the channel's *epoch* durably when it starts ([`Target::raise_epoch`]). [`Session::state`]
+//! inserts its row only while that epoch is still the newest, checked under a shared lock on the epoch's row in the same
+//! transaction; else [`Cause::Fenced`]. And (channel, incarnation, prev) is unique. So a stopped and revived
+//! applier, or one with other batch boundaries, can never apply again.
+//!
+//! DDL that commits implicitly cannot share a transaction with its row; [`Session::ddl_alone`] brackets it with markers.
+//!
+//! # Who does what
+//!
+//! A backend executes and says precisely what failed ([`Failure`]); policy (retry, skip, overwrite, dead letters, batches,
+//! order, filters) is `apply`'s. The fast path, [`Session::rows`], may buffer, reorder where results stay identical,
+//! collapse and merge; any error there makes `apply` roll back and run the source transactions singly through
+//! [`Session::row`], one row at a time.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::{Class, Error, Result};
+use crate::event::{RecordKind, Row, Rows, RowsOp, Statement, TableDefinition};
+use crate::frame::{Coordinate, Incarnation, Position};
+
+/// Table of the state rows. Its name, wherever it stands, marks a transaction in a log as applied by rlog (rule 12).
+pub const APPLIED_TABLE: &str = "rlog_applied";
+/// Table of facts per channel: (channel, name, value), primary key (channel, name).
+pub const CHANNEL_TABLE: &str = "rlog_channel";
+/// Table of one row: the target's UUID.
+pub const TARGET_TABLE: &str = "rlog_target";
+/// Columns of [`APPLIED_TABLE`] in order. UNIQUE (channel, incarnation, prev).
+///
+/// `channel` text up to 63 characters; `incarnation` 16 hex digits; `prev`, `txid`, `end_at` unsigned 64 bit (SQLite: the same bits,
+/// signed); `position` text; `transactions`, `row_count`, `epoch` integers; `source_time_us`, `applied_time_us`
+/// microseconds since 1970 UTC; `origins` UUIDs separated by blanks, the own one last.
+pub const APPLIED_COLUMNS: [&str; 12] = [
+    "channel",
+    "incarnation",
+    "prev",
+    "txid",
+    "end_at",
+    "position",
+    "transactions",
+    "row_count",
+    "source_time_us",
+    "applied_time_us",
+    "epoch",
+    "origins",
+];
+/// Fact that holds a channel's epoch as a decimal number.
+pub const EPOCH_FACT: &str = "epoch";
+
+/// What a backend can do; what may differ is data, not an `if` on a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Properties {
+    /// Family of SQL that it speaks: `sqlite`, `mysql`, `mariadb`.
+    pub family: String,
+    /// Version as the engine prints it.
+    pub version: String,
+    /// Whether DDL rolls back. If not, only [`Session::ddl_alone`] may be called for it.
+    pub transactional_ddl: bool,
+    /// Sessions that may have a transaction open at once (SQLite: 1).
+    pub writers_max: usize,
+    /// Whether a commit that returned survives a power cut, as the server is set up now (reliability rule 12).
+    pub durable_commits: bool,
+    /// Warnings for `--check` and the start of `run`: settings that weaken the promise, read-only servers ….
+    pub notes: Vec<String>,
+}
+
+/// How to open a target.
+#[derive(Clone, Debug, Default)]
+pub struct OpenOptions {
+    /// Create what is missing (`--init empty`); else a target that does not exist is 66 and nothing is created.
+    pub create: bool,
+    /// Only look: no write, no state table is created (`status`, `last`, `--check`).
+    pub read_only: bool,
+    /// How long to wait for a lock before 75.
+    pub lock_wait: Duration,
+}
+
+/// What sessions of one run have in common.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The channel, folded to lower case.
+    pub channel: String,
+    /// The epoch that this run raised.
+    pub epoch: u64,
+    /// Family of the stream's source: `mysql`, `mariadb`, `sqlite`.
+    pub source_family: String,
+    /// Whether changes made by foreign-key cascades stand in the log; `None`: not known (treat as not).
+    pub cascades_logged: Option<bool>,
+    /// Compare the whole before image, not only the key (`RowDiffers`).
+    pub check_before: bool,
+    /// Create tables that are missing from the stream's definitions.
+    pub create_tables: bool,
+    /// Name tables `db.table` where the target has no databases.
+    pub qualify: bool,
+    /// Let the target's triggers fire for applied rows (`--triggers fire`).
+    pub fire_triggers: bool,
+    /// Accept tables whose engine cannot roll back.
+    pub allow_nontransactional: bool,
+}
+
+/// A table definition with a number of its own: equal numbers are equal definitions, so that plans can be cached by it.
+#[derive(Debug)]
+pub struct Table {
+    /// Unique in this process; another definition of the same table has another number.
+    pub id: u64,
+    /// The definition, database and table already rewritten.
+    pub definition: TableDefinition,
+}
+
+/// What stands in front of the records of one source transaction.
+#[derive(Clone, Debug, Default)]
+pub struct Head {
+    /// Its position.
+    pub position: Position,
+    /// Server that first executed it (0: not known).
+    pub server_id: u32,
+    /// Commit (else start) time, microseconds since 1970 UTC; 0: not known.
+    pub time_us: i64,
+    /// Whether some of its tables are not transactional on the source.
+    pub nontransactional: bool,
+}
+
+/// One row of [`APPLIED_TABLE`]: a target transaction.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StateRow {
+    /// The channel.
+    pub channel: String,
+    /// Life of the source at `end`.
+    pub incarnation: Incarnation,
+    /// What the source had reached before the first of its source transactions.
+    pub prev: Coordinate,
+    /// What it has reached after the last (or after a progress behind it).
+    pub end: Coordinate,
+    /// Position of the last source transaction in it; `None` when it holds none (only progress).
+    pub position: Option<Position>,
+    /// Source transactions in it.
+    pub transactions: u64,
+    /// Rows changed, as the source counts them.
+    pub rows: u64,
+    /// Commit time of the last source transaction, microseconds since 1970 UTC; 0: not known.
+    pub source_time_us: i64,
+    /// When it was applied, microseconds since 1970 UTC.
+    pub applied_time_us: i64,
+    /// Epoch of the applier.
+    pub epoch: u64,
+    /// UUIDs of targets that it passed through, this one last.
+    pub origins: Vec<String>,
+}
+
+/// What a target remembers of a channel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChannelState {
+    /// Facts by name: see `apply::state`.
+    pub facts: BTreeMap<String, String>,
+    /// State rows that were not pruned yet, by (prev, end).
+    pub applied: Vec<StateRow>,
+}
+
+/// What a DDL came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DdlOutcome {
+    /// Done (or provably done by an applier that died).
+    Applied,
+    /// It means nothing to this target (`GRANT` into SQLite); why, for people.
+    PassedOver(String),
+}
+
+/// How [`Session::row`] treats what is in the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Force {
+    /// Any conflict is a failure, and nothing was changed.
+    Strict,
+    /// Make the target's row as the after image says: insert replaces rows with an equal key, update inserts when missing (with a
+    /// full after image), delete of a missing row is done.
+    Overwrite,
+}
+
+/// What can be in a row's way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ConflictClass {
+    /// A row with this primary or unique key is there already.
+    DuplicateKey,
+    /// The row to be changed is not there.
+    RowNotFound,
+    /// The row to be changed is there, but is not as its before image says.
+    RowDiffers,
+    /// NOT NULL, CHECK and the like.
+    Constraint,
+    /// A foreign key.
+    ForeignKey,
+    /// The value does not fit the column's type (too long, out of range), or the table or column is missing.
+    Type,
+}
+
+impl ConflictClass {
+    /// Every class with its name on the command line.
+    pub const ALL: [(ConflictClass, &'static str); 6] = [
+        (ConflictClass::DuplicateKey, "duplicate-key"),
+        (ConflictClass::RowNotFound, "row-not-found"),
+        (ConflictClass::RowDiffers, "row-differs"),
+        (ConflictClass::Constraint, "constraint"),
+        (ConflictClass::ForeignKey, "foreign-key"),
+        (ConflictClass::Type, "type"),
+    ];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        ConflictClass::ALL.iter().find(|(class, _)| *class == self).map_or("conflict", |(_, name)| *name)
+    }
+}
+
+/// Why a session could not do something: decides what `apply` does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// A conflict: policy decides. The statement changed nothing, and the transaction is still usable.
+    Conflict(ConflictClass),
+    /// Deadlock, lock time-out, busy: the transaction must be rolled back and run again.
+    Retry,
+    /// The connection is gone. Whether a commit that was under way happened is for the state to say.
+    Lost,
+    /// Another applier has raised the epoch: this one must stop (80).
+    Fenced,
+    /// Anything else; the error's class is the exit status.
+    Other,
+}
+
+/// A failure of a session.
+#[derive(Debug)]
+pub struct Failure {
+    /// What kind of failure.
+    pub cause: Cause,
+    /// What, where, hint.
+    pub error: Box<Error>,
+    /// The engine's own number (MySQL error number, SQLite extended result code), for `--skip-errors`.
+    pub code: Option<u32>,
+}
+
+impl Failure {
+    /// A failure of `cause`; the class of the error follows from it where it is not `Other`.
+    pub fn new(cause: Cause, error: Error) -> Failure {
+        let error = match cause {
+            Cause::Conflict(_) | Cause::Fenced => error.with_class(Class::Conflict),
+            Cause::Retry | Cause::Lost => error.with_class(Class::TryAgain),
+            Cause::Other => error,
+        };
+        Failure { cause, error: Box::new(error), code: None }
+    }
+
+    /// With the engine's number.
+    pub fn with_code(mut self, code: u32) -> Failure {
+        self.code = Some(code);
+        self
+    }
+
+    /// The class of the conflict, if it is one.
+    pub fn conflict(&self) -> Option<ConflictClass> {
+        match self.cause {
+            Cause::Conflict(class) => Some(class),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::new(Cause::Other, error)
+    }
+}
+
+impl From<crate::event::EventError> for Failure {
+    fn from(error: crate::event::EventError) -> Failure {
+        Failure::from(Error::from(error))
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Error {
+        *failure.error
+    }
+}
+
+/// Result of a session's calls.
+pub type Outcome<T = ()> = std::result::Result<T, Failure>;
+
+/// One cell of a row as [`Target::scan`] gives it: canonical text (`event::text`) or bytes, `None` for NULL.
+pub type Cell<'a> = Option<&'a [u8]>;
+
+/// An opened database. Calls are not made inside a session's transaction.
+pub trait Target: Send {
+    /// The target as messages name it, without secrets.
+    fn name(&self) -> &str;
+
+    /// What it can do.
+    fn properties(&self) -> &Properties;
+
+    /// Its UUID (36 characters), made with the state tables; `None` while there are none.
+    fn uuid(&mut self) -> Result<Option<String>>;
+
+    /// Whether it holds tables that are not rlog's: then `--init empty` is refused.
+    fn has_tables(&mut self) -> Result<bool>;
+
+    /// Channels that it has state of.
+    fn channels(&mut self) -> Result<Vec<String>>;
+
+    /// State of a channel; `None` when it has none.
+    fn state(&mut self, channel: &str) -> Result<Option<ChannelState>>;
+
+    /// Creates the state tables and the UUID where missing and the channel's facts (with epoch 0), durably and in one
+    /// transaction where DDL allows. A channel that has state already is 78.
+    fn init(&mut self, channel: &str, facts: &[(&str, &str)]) -> Result<()>;
+
+    /// Keeps other runs of the channel away as long as `self` lives (flock, GET_LOCK): `false` when one is under way for
+    /// longer than `wait`. Politeness only: the epoch is what protects.
+    fn lock(&mut self, channel: &str, wait: Duration) -> Result<bool>;
+
+    /// Whether a run of the channel holds its lock now.
+    fn is_running(&mut self, channel: &str) -> Result<bool>;
+
+    /// Raises the channel's epoch by one, durably, and returns it.
+    fn raise_epoch(&mut self, channel: &str) -> Result<u64>;
+
+    /// Sets facts (`None` removes) in a transaction of its own.
+    fn set_facts(&mut self, channel: &str, facts: &[(&str, Option<&str>)]) -> Result<()>;
+
+    /// Deletes state rows whose `end` is below `before`, in a transaction of its own. The caller has made sure that the chain goes on above.
+    fn prune(&mut self, channel: &str, before: Coordinate) -> Result<()>;
+
+    /// Forgets a channel: its state rows and facts.
+    fn forget(&mut self, channel: &str) -> Result<()>;
+
+    /// Opens a session (a connection) for applying. The target may be used by at most `properties().writers_max` at once.
+    fn session(&mut self, settings: &Settings) -> Result<Box<dyn Session>>;
+
+    /// Calls `row` with rows of `table`, columns in the definition's order, ordered by its identity, those behind `after` (values of the
+    /// identity's columns as given before), at most `limit`. Reads one consistent state per call. For `compare`.
+    fn scan(
+        &mut self,
+        table: &TableDefinition,
+        after: Option<&[Option<Vec<u8>>]>,
+        limit: usize,
+        row: &mut dyn FnMut(&[Cell<'_>]),
+    ) -> Result<()> {
+        let _ = (table, after, limit, row);
+        Err(Error::new(Class::Unavailable, format!("{} cannot be compared in this version", self.name())))
+    }
+}
+
+/// A connection that applies. Used by one thread at a time.
+pub trait Session: Send {
+    /// Starts a target transaction.
+    fn begin(&mut self) -> Outcome;
+
+    /// Checks the fence and inserts the state row: the first thing in every transaction. A row with the same (channel, incarnation,
+    /// prev) is `Fenced` too.
+    fn state(&mut self, row: &StateRow) -> Outcome;
+
+    /// Sets (or removes) a fact of the channel within the open transaction.
+    fn fact(&mut self, name: &str, value: Option<&str>) -> Outcome;
+
+    /// The records of this source transaction follow; a target transaction may hold several.
+    fn transaction(&mut self, head: &Head) -> Outcome;
+
+    /// Rows of one table, the fast path: may buffer until [`Session::flush`] or [`Session::commit`], with results identical to row by
+    /// row. Exactly one target row is touched per source row. Any failure makes the whole transaction roll back.
+    fn rows(&mut self, table: &Arc<Table>, rows: &Rows<'_>) -> Outcome;
+
+    /// One row, at once, with a precise failure. Nothing of it remains after a conflict, and the transaction goes on.
+    fn row(&mut self, table: &Arc<Table>, op: RowsOp, row: &Row<'_>, force: Force) -> Outcome;
+
+    /// A `statement`, `truncate`, `load-block` or `xa-decision` record. Statements go to the same family only (else 80).
+    fn statement(&mut self, kind: RecordKind, statement: &Statement<'_>) -> Outcome;
+
+    /// A `ddl` record inside the open transaction. Only where `transactional_ddl`.
+    fn ddl(&mut self, statement: &Statement<'_>) -> Outcome<DdlOutcome>;
+
+    /// A source transaction that is one DDL, with its state row, outside of any transaction. Where DDL is not transactional:
+    /// a begin marker (a fact) with hashes of the tables named is committed first, then the DDL, then the row with the marker's removal.
+    /// When a marker of the same position is there already (a run died in between): provably done: only the row; provably not done or
+    /// idempotent: again; else a conflict (rule 10).
+    fn ddl_alone(&mut self, row: &StateRow, head: &Head, statement: &Statement<'_>) -> Outcome<DdlOutcome>;
+
+    /// Whether the table has no rows. A table that does not exist is empty.
+    fn is_empty(&mut self, table: &Arc<Table>) -> Outcome<bool>;
+
+    /// Deletes all rows of a table within the open transaction.
+    fn clear(&mut self, table: &Arc<Table>) -> Outcome;
+
+    /// Executes what [`Session::rows`] still holds back. A worker calls it before it waits for its turn to commit.
+    fn flush(&mut self) -> Outcome;
+
+    /// Commits; durable when it returns (as far as the server is set up so).
+    fn commit(&mut self) -> Outcome;
+
+    /// Rolls back whatever is open; harmless when nothing is.
+    fn rollback(&mut self) -> Outcome;
+}
+
+/// Opens a target: `sqlite:PATH` or `mysql://…`.
+pub fn open(url: &str, options: &OpenOptions) -> Result<Box<dyn Target>> {
+    let _ = options;
+    let Some((scheme, _)) = url.split_once(':') else {
+        return Err(
+            Error::usage(format!("'{url}' is not a target")).hint("targets are sqlite:PATH and mysql://USER@HOST/")
+        );
+    };
+    match scheme {
+        "postgres" | "postgresql" => {
+            Err(Error::new(Class::Unavailable, "PostgreSQL targets are not in this version of rlog"))
+        }
+        _ => Err(Error::usage(format!("'{scheme}:' is not a kind of target"))
+            .hint("targets are sqlite:PATH and mysql://USER@HOST/")),
+    }
+}

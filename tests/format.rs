@@ -279,6 +279,66 @@ fn what_is_written_today_is_what_the_golden_file_of_its_version_holds() {
     assert!(std::fs::read(&path).unwrap() == bytes, "the golden file differs from what is written today");
 }
 
+/// The fields of a type in the Kaitai description: name and either a width in bytes or the field that holds the size.
+fn kaitai_fields(text: &str, type_name: &str) -> Vec<(String, Result<usize, String>)> {
+    let (_, rest) = text.split_once(&format!("\n  {type_name}:\n")).expect("the type is described");
+    let mut fields: Vec<(String, Result<usize, String>)> = Vec::new();
+    for line in rest.lines().take_while(|line| line.starts_with("    ")) {
+        let line = line.trim();
+        if let Some(name) = line.strip_prefix("- id: ") {
+            fields.push((name.to_owned(), Ok(0)));
+        } else if let Some(last) = fields.last_mut() {
+            if let Some(width) = line.strip_prefix("type: u") {
+                last.1 = Ok(width.parse().unwrap());
+            } else if let Some(list) = line.strip_prefix("contents: [") {
+                last.1 = Ok(list.split(',').count());
+            } else if let Some(size) = line.strip_prefix("size: ") {
+                last.1 = Err(size.to_owned());
+            }
+        }
+    }
+    fields
+}
+
+fn kaitai_enum(text: &str, name: &str) -> Vec<(u8, String)> {
+    let (_, rest) = text.split_once(&format!("\n  {name}:\n    1:")).expect("the enum is described");
+    let rows = format!("    1:{rest}");
+    let rows = rows.lines().take_while(|line| line.starts_with("    "));
+    rows.map(|row| row.trim().split_once(": ").unwrap())
+        .map(|(n, name)| (n.parse().unwrap(), name.to_owned()))
+        .collect()
+}
+
+#[test]
+fn the_kaitai_description_walks_the_golden_file_as_the_code_does() {
+    let text = include_str!("../misc/rlog.ksy");
+    let bytes = every_kind();
+    let fields = kaitai_fields(text, "frame");
+    let mut at = 0;
+    let mut frames = SliceFrames::new(&bytes, 0);
+    while let Some(frame) = frames.next().unwrap() {
+        let mut values = BTreeMap::new();
+        for (name, size) in &fields {
+            let size = size.clone().unwrap_or_else(|field| values[&field]);
+            let raw = &bytes[at..at + size];
+            let number = raw.iter().take(8).rev().fold(0usize, |sum, byte| sum.wrapping_shl(8) | usize::from(*byte));
+            values.insert(name.clone(), number);
+            at += size;
+        }
+        let header = frame.header;
+        assert_eq!((values["kind"], values["flags"]), (header.kind.into(), header.flags.into()));
+        assert_eq!((values["seq"], values["id"] as u64), (header.seq as usize, header.id));
+        assert_eq!(values["payload_crc"], header.payload_crc as usize);
+        assert_eq!(at, frames.at());
+    }
+    assert_eq!(at, bytes.len());
+    let plain = |name: &str| name.replace('-', "_");
+    let kinds: Vec<_> = frame::Kind::ALL.iter().map(|(_, number, name)| (*number, plain(name))).collect();
+    assert_eq!(kaitai_enum(text, "kind"), kinds);
+    let kinds: Vec<_> = RecordKind::ALL.iter().map(|(_, number, name)| (*number, plain(name))).collect();
+    assert_eq!(kaitai_enum(text, "record_kind"), kinds);
+}
+
 mod properties {
     //! Encode, decode, equal.
     use proptest::prelude::*;

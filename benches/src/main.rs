@@ -1,13 +1,34 @@
 //! `make bench`: generates the logs, runs rlog beside its peers in one interleaved run, and writes `benches/runs/`.
+//!
+//! A suite is a module with `run`: it names contestants ([`measure::Contestant`]) and hands the samples to
+//! [`report::Run`]. The environment sets the rest:
+//!
+//! - `RLOG_BENCH_SCALE`: size of the logs; 1 is about a gigabyte in all, 0.1 is quick.
+//! - `RLOG_BENCH_LOGS`: where they are kept (`target/bench-logs`).
+//! - `RLOG_BENCH_ROUNDS`: runs of each contestant (5).
+//! - `RLOG_BENCH_OUT`: the folder of the results, instead of one of `benches/runs/`.
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
+mod decode;
 mod logs;
+mod measure;
+mod report;
 #[allow(dead_code, reason = "the tests' harness; the benchmarks use a part of it")]
 #[path = "../../tests/common/server.rs"]
 mod server;
+
+/// What the environment asks for.
+pub struct Settings {
+    /// Size of the generated logs.
+    pub scale: f64,
+    /// Where they are kept.
+    pub logs: PathBuf,
+    /// Runs of each contestant.
+    pub rounds: usize,
+}
 
 /// The repository's root.
 pub fn repository() -> &'static Path {
@@ -15,25 +36,38 @@ pub fn repository() -> &'static Path {
 }
 
 fn main() -> Result<()> {
-    let scale: f64 = std::env::var("RLOG_BENCH_SCALE").map_or(Ok(1.0), |scale| scale.parse())?;
-    let folder =
-        std::env::var_os("RLOG_BENCH_LOGS").map_or_else(|| repository().join("target/bench-logs"), PathBuf::from);
-    match std::env::args().nth(1).as_deref() {
-        Some("logs") => {
-            for log in logs::logs(&folder, scale)? {
-                let size = |path: &Path| std::fs::metadata(path).map_or(0, |meta| meta.len()) as f64 / 1e6;
-                println!(
-                    "{}\t{}\t{:.1} MB\t{} rows\tsetup {} {:.1} MB",
-                    log.name,
-                    log.load.display(),
-                    size(&log.load),
-                    log.rows,
-                    log.setup.display(),
-                    size(&log.setup)
-                );
-            }
+    let settings = Settings {
+        scale: number("RLOG_BENCH_SCALE", 1.0)?,
+        logs: std::env::var_os("RLOG_BENCH_LOGS").map_or_else(|| repository().join("target/bench-logs"), PathBuf::from),
+        rounds: number("RLOG_BENCH_ROUNDS", 5.0)? as usize,
+    };
+    for suite in std::env::args().skip(1) {
+        match suite.as_str() {
+            "logs" => show_logs(&settings)?,
+            "decode" => decode::run(&settings)?,
+            other => bail!("no suite is called {other}; there are: logs, decode"),
         }
-        other => bail!("usage: rlog-bench logs|decode (not {other:?})"),
+    }
+    Ok(())
+}
+
+fn number(name: &str, default: f64) -> Result<f64> {
+    match std::env::var(name) {
+        Ok(text) => text.parse().with_context(|| format!("{name} is not a number")),
+        Err(_) => Ok(default),
+    }
+}
+
+fn show_logs(settings: &Settings) -> Result<()> {
+    for log in logs::logs(&settings.logs, settings.scale)? {
+        let megabytes = std::fs::metadata(&log.load)?.len() as f64 / 1e6;
+        println!(
+            "{}\t{}\t{megabytes:.1} MB\t{} rows\tafter {}",
+            log.name,
+            log.load.display(),
+            log.rows,
+            log.setup.display()
+        );
     }
     Ok(())
 }

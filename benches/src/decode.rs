@@ -1,0 +1,96 @@
+//! How fast binary logs are read: rlog beside the servers' own tools, the libraries that others use, and the floor.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use crate::measure::{self, Contestant};
+use crate::report::{self, Run, said};
+use crate::{Settings, logs, repository};
+
+const WORDS: &str = "Decoding closed binary logs that are in the page cache, output to /dev/null, in MB of log per second of CPU time
+(user and system, of all threads). `floor` maps the file, checks every CRC32 and touches every column; it is what no reader can do without.
+Contestants take turns, round by round. Peak memory includes the mapped file. The logs are described in benches/src/logs.rs.";
+
+/// Generates the logs if need be, runs everything, writes the run's folder.
+pub fn run(settings: &Settings) -> Result<()> {
+    let logs = logs::logs(&settings.logs, settings.scale)?;
+    let beside_us = std::env::current_exe()?.parent().context("a program is in a folder")?.to_path_buf();
+    let release = repository().join("target/release");
+    let servers = std::env::var_os("RLOG_SERVERS").map_or_else(|| repository().join(".servers"), Into::into);
+    let mariadb = servers.join("mariadb-10.11/run");
+
+    let mut contestants = Vec::new();
+    for log in &logs {
+        let load = log.load.as_os_str();
+        let bytes = fs::metadata(&log.load)?.len();
+        let mut add = |who: &str, program: &Path, arguments: &[&str]| {
+            let mut command = vec![program.as_os_str().to_owned()];
+            command.extend(
+                arguments
+                    .iter()
+                    .map(|argument| if *argument == "LOG" { load.to_owned() } else { OsString::from(argument) }),
+            );
+            contestants.push(Contestant {
+                case: log.name.into(),
+                who: who.into(),
+                command,
+                bytes,
+                rows: log.rows,
+                baselines: &["floor", "mariadb-binlog -vv"],
+                good: &[0],
+            });
+        };
+        add("floor", &beside_us.join("floor"), &["LOG"]);
+        add("rlog-extract", &release.join("rlog-extract"), &["LOG"]);
+        add("rlog-dump --format json", &release.join("rlog-dump"), &["--format", "json", "LOG"]);
+        add("rlog-dump --format stats", &release.join("rlog-dump"), &["--format", "stats", "LOG"]);
+        add("mariadb-binlog -vv", &mariadb, &["mariadb-binlog", "--base64-output=decode-rows", "-vv", "LOG"]);
+        add("mysql_common", &beside_us.join("peer-mysql-common"), &["LOG"]);
+        if let Some(frames) = extracted(&release, &log.load)? {
+            let bytes = fs::metadata(&frames)?.len();
+            contestants.push(Contestant {
+                case: log.name.into(),
+                who: "rlog-dump --verify (of rlog)".into(),
+                command: vec![release.join("rlog-dump").into(), "--verify".into(), frames.into()],
+                bytes,
+                rows: log.rows,
+                baselines: &["floor", "mariadb-binlog -vv"],
+                good: &[0],
+            });
+        }
+    }
+    let mut versions = vec![format!(
+        "mariadb-binlog: {}",
+        said(&mariadb.display().to_string(), &["mariadb-binlog", "--version"])
+            .replace(&servers.display().to_string(), "")
+    )];
+    versions.push(format!("mysql_common: {}", locked("mysql_common")));
+    versions.push("go-mysql: not run; its modules could not be had where this was written".into());
+    versions.push(format!("scale {}, {} rounds", settings.scale, settings.rounds));
+
+    let samples = measure::interleaved(&contestants, settings.rounds)?;
+    Run { suite: "decode", words: WORDS, contestants: &contestants, samples: &samples, versions }
+        .write(repository(), &report::folder(repository()))
+}
+
+/// The log as rlog frames, beside it; made anew each time, since the format's bytes are what is measured.
+fn extracted(release: &Path, log: &Path) -> Result<Option<std::path::PathBuf>> {
+    let frames = log.with_extension("rlog");
+    let output = fs::File::create(&frames)?;
+    let done = std::process::Command::new(release.join("rlog-extract")).arg(log).stdout(output).status();
+    Ok(done.is_ok_and(|status| status.success()).then_some(frames))
+}
+
+/// The version of a package in this manifest's lock file.
+fn locked(package: &str) -> String {
+    let lock = include_str!("../Cargo.lock");
+    let mut versions = lock.split("[[package]]").filter(|entry| entry.contains(&format!("name = \"{package}\"\n")));
+    let version = |entry: &str| {
+        entry.lines().find_map(|line| line.strip_prefix("version = ").map(|v| v.trim_matches('"').to_string()))
+    };
+    // The newest: an older one may come with a dependency.
+    versions.by_ref().filter_map(version).max().unwrap_or_default()
+}

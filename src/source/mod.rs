@@ -1,1 +1,3 @@
-//! See ARCHITECTURE.md.
+//! Sources: a database's transaction log that is read. A folder per engine.
+
+pub mod sqlite;

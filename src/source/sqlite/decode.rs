@@ -1,0 +1,747 @@
+//! From the frames of a transaction to the rows it changed.
+//!
+//! A [`Decoder`] stands at the end of a transaction and knows the database as it was then: the views, the page map and
+//! the schema. [`Decoder::next`] reads one more transaction and tells a [`Sink`] what it did:
+//!
+//! 1. *mark*: from each changed page climb to its leaf and root; the roots reached are the tables concerned;
+//! 2. *schema*: compare the schema's own tree; only if a row differs, read the schema anew and [`ddl::plan`] the way;
+//! 3. *rows*: table by table, compare the trees ([`super::treediff`]). When only leaves changed, which is the common case,
+//!    leaves are compared one by one and no interior page is read;
+//! 4. *fold*: apply what the walks noted to the page map, and make the new view the old one.
+//!
+//! Order of what the sink gets: DDL that drops, alters and creates tables; rows; DDL of indexes, views and triggers;
+//! sequences. Rows of a table with some uniqueness besides its tree's key come deletes first, then updates, then
+//! inserts (the trees are walked once for each that occurs); of other tables in key order.
+//!
+//! After an error the decoder's state is between two transactions, and it refuses to go on.
+
+use std::sync::Arc;
+
+use super::ddl::{self, Ddl, Plan};
+use super::page::{DbHeader, Encoding, PageHead, TreeKind};
+use super::pagemap::{CHAIN_DIRTY, DIRTY, Kind, PageMap, STAMPED};
+use super::record::{Field, Value};
+use super::schema::{self, DefinitionReader, Schema, Table};
+use super::treediff::{Cursor, Found, Links, Store, Tree, clear_tree, map_tree, merge, stamp};
+use super::view::{Pages, Side};
+use super::wal::{Mark, ReadAt, Scanner, Span, Tail, read_header};
+use crate::error::{Class, Error, Result};
+
+/// Root page of `sqlite_schema`.
+const SCHEMA_ROOT: u32 = 1;
+/// SQLite's table of AUTOINCREMENT counters.
+const SEQUENCE: &str = "sqlite_sequence";
+
+/// Where a transaction stands in its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Txn {
+    /// Counts the generations of the log that this decoder has read.
+    pub generation: u32,
+    /// Its frames.
+    pub span: Span,
+}
+
+/// What happened to a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Op {
+    Insert,
+    Update,
+    Delete,
+}
+
+/// A row as it was stored, read as a row of `table`.
+#[derive(Clone, Copy)]
+pub struct Row<'a> {
+    /// The rowid; 0 in tables without.
+    pub rowid: i64,
+    layout: &'a Table,
+    remap: Option<(&'a [Option<usize>], &'a Table)>,
+    payload: &'a [u8],
+    fields: &'a [Field],
+}
+
+impl<'a> Row<'a> {
+    /// The value of a column of the change's table; virtual generated columns are NULL.
+    #[inline]
+    pub fn get(&self, column: usize) -> Value<'a> {
+        match self.remap {
+            None => self.layout.value(self.rowid, self.payload, self.fields, column),
+            Some((remap, table)) => match remap.get(column).copied().flatten() {
+                Some(was) => self.layout.value(self.rowid, self.payload, self.fields, was),
+                // A column that the transaction added: a record without fields is all defaults.
+                None => table.value(self.rowid, &[], &[], column),
+            },
+        }
+    }
+
+    /// Bytes of the stored record.
+    pub fn stored_len(&self) -> usize {
+        self.payload.len()
+    }
+}
+
+/// One changed row.
+pub struct Change<'a> {
+    /// Its table, as it is after the transaction.
+    pub table: &'a Arc<Table>,
+    /// What happened.
+    pub op: Op,
+    /// The row before (update, delete).
+    pub before: Option<Row<'a>>,
+    /// The row after (insert, update).
+    pub after: Option<Row<'a>>,
+}
+
+/// Receives a transaction.
+pub trait Sink {
+    /// A transaction starts.
+    fn begin(&mut self, txn: &Txn) -> Result<()>;
+    /// Whether rows of `table` are wanted.
+    fn wants(&mut self, table: &Table) -> bool {
+        let _ = table;
+        true
+    }
+    /// A statement that replays.
+    fn ddl(&mut self, ddl: &Ddl) -> Result<()>;
+    /// A changed row.
+    fn row(&mut self, change: &Change<'_>) -> Result<()>;
+    /// The AUTOINCREMENT counter of `table` is now `value`; `None`: it has none.
+    fn sequence(&mut self, table: &str, value: Option<i64>) -> Result<()>;
+    /// The transaction is complete.
+    fn commit(&mut self, txn: &Txn) -> Result<()>;
+}
+
+/// What [`Decoder::next`] came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A transaction was told to the sink.
+    Txn(Txn),
+    /// No further transaction for now.
+    Tail(Tail),
+}
+
+/// See the module's head.
+pub struct Decoder {
+    store: Store,
+    wal: Arc<dyn ReadAt>,
+    header: Option<DbHeader>,
+    schema: Arc<Schema>,
+    reader: DefinitionReader,
+    old: Cursor,
+    new: Cursor,
+    generation: u32,
+    /// (root, page) of every tracked page that is changed or has a changed chain.
+    touched: Vec<(u32, u32)>,
+    broken: bool,
+}
+
+/// The two tables of a pair.
+#[derive(Clone, Copy)]
+struct Tables<'a> {
+    old: Option<&'a Arc<Table>>,
+    new: &'a Arc<Table>,
+    remap: Option<&'a [Option<usize>]>,
+}
+
+/// How to find the rows that may differ.
+#[derive(Clone)]
+enum Work {
+    /// Compare these leaves one by one: a range of `touched`.
+    Leaves(std::ops::Range<usize>),
+    /// Walk both trees.
+    Walk {
+        /// Whatever has changed.
+        full: bool,
+    },
+}
+
+impl Decoder {
+    /// Opens a database file and its log. The old view is the database file alone; see [`Decoder::skip`].
+    pub fn open(db: Arc<dyn ReadAt>, wal: Arc<dyn ReadAt>) -> Result<Decoder> {
+        let mut bytes = [0; super::page::DB_HEADER_LEN];
+        let got = db.read_at(&mut bytes, 0).map_err(|e| Error::io("", e))?;
+        let header = if got == 0 { None } else { Some(DbHeader::parse(bytes.get(..got).unwrap_or_default())?) };
+        let log = read_header(&*wal)?;
+        let page_size = match (&header, &log) {
+            (Some(header), Some(log)) if header.page_size != log.page_size => {
+                return Err(Error::damage(format!(
+                    "the log's pages have {} bytes, the database's {}: they do not belong together",
+                    log.page_size, header.page_size
+                )));
+            }
+            (Some(header), _) => header.page_size,
+            (None, Some(log)) => log.page_size,
+            (None, None) => 4096,
+        };
+        let in_file = db.len().map_err(|e| Error::io("", e))? / u64::from(page_size);
+        let in_file = u32::try_from(in_file).unwrap_or(u32::MAX);
+        let pages = match header.map_or(0, |header| header.pages) {
+            0 => in_file,
+            pages => pages.min(in_file),
+        };
+        let mut scanner = Scanner::new();
+        scanner.restart(&*wal)?;
+        let store = Store {
+            pages: Pages::new(db, Arc::clone(&wal), page_size, pages),
+            scanner,
+            map: PageMap::new(),
+            links: Links::default(),
+        };
+        let encoding = header.map_or(Encoding::Utf8, |header| header.encoding);
+        Ok(Decoder {
+            store,
+            wal,
+            header,
+            schema: Arc::new(Schema::empty(encoding)),
+            reader: DefinitionReader::new()?,
+            old: Cursor::new(Side::Old),
+            new: Cursor::new(Side::New),
+            generation: 0,
+            touched: Vec::new(),
+            broken: false,
+        })
+    }
+
+    /// Takes whole transactions up to frame `limit` into the old view without looking at them.
+    pub fn skip(&mut self, limit: u32) -> Result<()> {
+        let Store { pages, scanner, .. } = &mut self.store;
+        while let Ok(span) = scanner.next(&*self.wal, Some(limit))? {
+            pages.begin(scanner.pages(), span.db_pages)?;
+            pages.commit();
+        }
+        Ok(())
+    }
+
+    /// Reads schema and page map from the old view; needed once, before the first [`Decoder::next`].
+    pub fn learn(&mut self) -> Result<()> {
+        let pages = self.store.pages.count(Side::Old);
+        self.store.map = PageMap::new();
+        self.store.map.resize(pages);
+        if pages == 0 {
+            self.header = None;
+            return Ok(());
+        }
+        let header = DbHeader::parse(&self.store.page(SCHEMA_ROOT, Side::Old)?)?;
+        self.header = Some(header);
+        map_tree(&mut self.store, SCHEMA_ROOT, TreeKind::Table, header.usable)?;
+        self.schema = Arc::new(self.read_schema(Side::Old, &header)?);
+        for table in &self.schema.tables {
+            map_tree(&mut self.store, table.root, table.tree_kind(), header.usable)?;
+        }
+        Ok(())
+    }
+
+    /// The log was reset and every transaction before it has been read: goes on with the log's present header. `false`
+    /// when there is none yet.
+    pub fn restart(&mut self) -> Result<bool> {
+        let found = self.store.scanner.restart(&*self.wal)?;
+        self.store.pages.reset(Arc::clone(&self.wal));
+        if let Some(log) = self.store.scanner.header() {
+            if log.page_size != self.store.pages.page_size() {
+                return Err(Error::new(Class::Gap, "the page size has changed")
+                    .hint("start again with a snapshot (--resnapshot)"));
+            }
+            self.generation += 1;
+        }
+        Ok(found)
+    }
+
+    /// The schema after the last transaction.
+    pub fn schema(&self) -> &Arc<Schema> {
+        &self.schema
+    }
+
+    /// Where the last transaction ended.
+    pub fn mark(&self) -> Mark {
+        self.store.scanner.mark()
+    }
+
+    /// The scanner, for the log's header.
+    pub fn scanner(&self) -> &Scanner {
+        &self.store.scanner
+    }
+
+    /// Reads the next transaction, at most up to frame `limit`, and tells `sink` what it did.
+    pub fn next<S: Sink>(&mut self, limit: Option<u32>, sink: &mut S) -> Result<Step> {
+        if self.broken {
+            return Err(Error::new(Class::Bug, "reading went on after an error"));
+        }
+        let span = match self.store.scanner.next(&*self.wal, limit)? {
+            Ok(span) => span,
+            Err(tail) => return Ok(Step::Tail(tail)),
+        };
+        self.broken = true;
+        let txn = Txn { generation: self.generation, span };
+        let Store { pages, scanner, map, .. } = &mut self.store;
+        pages.begin(scanner.pages(), span.db_pages)?;
+        map.resize(pages.count(Side::Old).max(pages.count(Side::New)));
+        sink.begin(&txn)?;
+        self.diff(sink)?;
+        sink.commit(&txn)?;
+        let Store { pages, map, links, .. } = &mut self.store;
+        links.apply(map);
+        map.unflag_all();
+        map.resize(pages.count(Side::New));
+        pages.commit();
+        self.broken = false;
+        Ok(Step::Txn(txn))
+    }
+
+    /// Tells `sink` every row of `table` in the old view, as inserts.
+    pub fn scan_table<S: Sink>(&mut self, table: &Arc<Table>, sink: &mut S) -> Result<()> {
+        let Some(header) = self.header else { return Ok(()) };
+        let mut cursor = Cursor::new(Side::Old);
+        let tree = tree_of(table, table.root, header.usable, true);
+        self.store.links.record(false);
+        cursor.start(&mut self.store, Some(tree))?;
+        while cursor.valid() {
+            cursor.parse(&mut self.store)?;
+            let after = row(&cursor, table, None);
+            sink.row(&Change { table, op: Op::Insert, before: None, after: Some(after) })?;
+            cursor.advance(&mut self.store)?;
+        }
+        Ok(())
+    }
+
+    /// Step 1.
+    fn mark_touched(&mut self) {
+        let Store { pages, map, .. } = &mut self.store;
+        self.touched.clear();
+        let cut = pages.count(Side::New).saturating_add(1)..=pages.count(Side::Old);
+        for page in pages.changed().iter().copied().chain(cut) {
+            let start = match map.kind(page) {
+                Kind::None => continue,
+                Kind::Root | Kind::Child => page,
+                Kind::Overflow => {
+                    map.flag(page, CHAIN_DIRTY);
+                    map.parent(page)
+                }
+                Kind::Further => {
+                    let first = map.parent(page);
+                    if map.kind(first) != Kind::Overflow {
+                        continue;
+                    }
+                    map.flag(first, CHAIN_DIRTY);
+                    map.parent(first)
+                }
+            };
+            let Some(root) = map.root_of(start) else { continue };
+            self.touched.push((root, start));
+            let mut page = start;
+            while map.flag(page, DIRTY) && page != root {
+                page = map.parent(page);
+            }
+        }
+        self.touched.sort_unstable();
+        self.touched.dedup();
+    }
+
+    fn diff<S: Sink>(&mut self, sink: &mut S) -> Result<()> {
+        self.mark_touched();
+        let before = self.header;
+        let after = match before {
+            Some(header) if !self.store.pages.is_changed(SCHEMA_ROOT) => header,
+            _ => DbHeader::parse(&self.store.page(SCHEMA_ROOT, Side::New)?)?,
+        };
+        if after.page_size != self.store.pages.page_size() {
+            return Err(Error::damage("page 1 claims another page size than the log"));
+        }
+        let relaid = before.is_some_and(|b| b.usable != after.usable || b.encoding != after.encoding);
+        let schema_touched = before.is_none() || relaid || self.store.map.has(SCHEMA_ROOT, DIRTY);
+        let mut schema_changed = before.is_none() || relaid;
+        if schema_touched {
+            schema_changed |= self.diff_schema_tree(before, &after, relaid)?;
+        }
+        let old_schema = Arc::clone(&self.schema);
+        let mut sequence = SequenceWork::default();
+        if schema_changed {
+            let new_schema = Arc::new(self.read_schema(Side::New, &after)?);
+            let pages = &self.store.pages;
+            let plan = ddl::plan(&old_schema, &new_schema, |page| pages.is_changed(page))?;
+            self.diff_planned(&old_schema, &new_schema, &plan, before, &after, relaid, &mut sequence, sink)?;
+            self.schema = new_schema;
+        } else {
+            self.diff_touched(&old_schema, &after, &mut sequence, sink)?;
+        }
+        self.header = Some(after);
+        self.tell_sequences(&after, sequence, sink)
+    }
+
+    /// Step 2: whether a row of the schema differs.
+    fn diff_schema_tree(&mut self, before: Option<DbHeader>, after: &DbHeader, relaid: bool) -> Result<bool> {
+        let Decoder { store, old, new, .. } = self;
+        let tree = |usable| Tree {
+            root: SCHEMA_ROOT,
+            old_root: if before.is_some() { SCHEMA_ROOT } else { 0 },
+            kind: TreeKind::Table,
+            usable,
+            full: relaid || before.is_none(),
+        };
+        let mut differs = false;
+        store.links.record(true);
+        store.links.root(SCHEMA_ROOT);
+        let new_tree = tree(after.usable);
+        store.map.unflag(STAMPED);
+        stamp(store, &new_tree)?;
+        old.start(store, before.map(|header| tree(header.usable)))?;
+        new.start(store, Some(new_tree))?;
+        merge(store, old, new, None, relaid, |_, _, _, _| {
+            differs = true;
+            Ok(())
+        })?;
+        store.links.record(false);
+        Ok(differs)
+    }
+
+    fn read_schema(&mut self, side: Side, header: &DbHeader) -> Result<Schema> {
+        let Decoder { store, old, new, reader, schema, .. } = self;
+        let cursor = if side == Side::Old { old } else { new };
+        let tree =
+            Tree { root: SCHEMA_ROOT, old_root: SCHEMA_ROOT, kind: TreeKind::Table, usable: header.usable, full: true };
+        let mut objects = Vec::new();
+        cursor.start(store, Some(tree))?;
+        while cursor.valid() {
+            cursor.parse(store)?;
+            objects.extend(schema::object(cursor.rowid(), cursor.payload(), cursor.fields(), header.encoding));
+            cursor.advance(store)?;
+        }
+        Schema::describe(objects, header.encoding, Some(schema), reader)
+    }
+
+    /// Step 3 without a change of schema: only tables that were reached by marking.
+    fn diff_touched<S: Sink>(
+        &mut self,
+        schema: &Arc<Schema>,
+        header: &DbHeader,
+        sequence: &mut SequenceWork,
+        sink: &mut S,
+    ) -> Result<()> {
+        let mut from = 0;
+        while let Some(&(root, _)) = self.touched.get(from) {
+            let len = self.touched.get(from..).unwrap_or_default().partition_point(|entry| entry.0 == root);
+            let range = from..from + len;
+            from = range.end;
+            let Some(table) = schema.by_root.get(&root).and_then(|place| schema.tables.get(*place)) else { continue };
+            let mut work = Work::Walk { full: false };
+            if self.only_leaves(range.clone(), table.tree_kind())? {
+                work = Work::Leaves(range);
+            }
+            let tables = Tables { old: Some(table), new: table, remap: None };
+            self.diff_table(tables, work, Some(*header), header, false, sequence, sink)?;
+        }
+        Ok(())
+    }
+
+    /// Whether all these pages are leaves of that kind on both sides: then no row can have moved between pages, since
+    /// the keys that separate leaves stand in interior pages.
+    fn only_leaves(&mut self, range: std::ops::Range<usize>, kind: TreeKind) -> Result<bool> {
+        for nth in range {
+            let Some(&(_, page)) = self.touched.get(nth) else { return Ok(false) };
+            if page > self.store.pages.count(Side::New) {
+                return Ok(false);
+            }
+            for side in [Side::Old, Side::New] {
+                let bytes = self.store.page(page, side)?;
+                if !PageHead::peek(page, &bytes).is_some_and(|head| head.leaf && head.kind == kind) {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Step 3 with a change of schema.
+    #[allow(clippy::too_many_arguments)]
+    fn diff_planned<S: Sink>(
+        &mut self,
+        old: &Arc<Schema>,
+        new: &Arc<Schema>,
+        plan: &Plan,
+        before: Option<DbHeader>,
+        after: &DbHeader,
+        relaid: bool,
+        sequence: &mut SequenceWork,
+        sink: &mut S,
+    ) -> Result<()> {
+        for statement in &plan.before {
+            sink.ddl(statement)?;
+        }
+        for table in plan.dropped.iter().filter_map(|place| old.tables.get(*place)) {
+            clear_tree(&mut self.store, table.root, table.tree_kind())?;
+        }
+        for pair in &plan.pairs {
+            let (Some(was), Some(is)) = (old.tables.get(pair.old), new.tables.get(pair.new)) else { continue };
+            let same_place = was.root == is.root;
+            let touched = self.store.map.has(was.root, DIRTY) || self.store.pages.is_changed(is.root);
+            if same_place && !touched && pair.remap.is_none() && !relaid {
+                continue;
+            }
+            let tables = Tables { old: Some(was), new: is, remap: pair.remap.as_deref() };
+            self.diff_table(tables, Work::Walk { full: relaid }, before, after, relaid, sequence, sink)?;
+        }
+        for table in plan.created.iter().filter_map(|place| new.tables.get(*place)) {
+            let tables = Tables { old: None, new: table, remap: None };
+            self.diff_table(tables, Work::Walk { full: true }, None, after, false, sequence, sink)?;
+        }
+        for statement in &plan.after {
+            sink.ddl(statement)?;
+        }
+        Ok(())
+    }
+
+    /// The rows of one table that differ.
+    #[allow(clippy::too_many_arguments)]
+    fn diff_table<S: Sink>(
+        &mut self,
+        tables: Tables<'_>,
+        work: Work,
+        before: Option<DbHeader>,
+        after: &DbHeader,
+        relaid: bool,
+        sequence: &mut SequenceWork,
+        sink: &mut S,
+    ) -> Result<()> {
+        let is_sequence = tables.new.name == SEQUENCE;
+        let wanted = !tables.new.is_system() && sink.wants(tables.new);
+        let in_order = tables.new.needs_order();
+        let mut seen = Seen::default();
+        let by_value = relaid || tables.remap.is_some();
+        for pass in [Pass::First, Pass::Updates, Pass::Inserts] {
+            let needed = match pass {
+                Pass::First => true,
+                Pass::Updates => wanted && in_order && seen.updates > 0,
+                Pass::Inserts => wanted && in_order && seen.inserts > 0,
+            };
+            if !needed {
+                continue;
+            }
+            let mut emit = |store: &mut Store, found: Found, old: &mut Cursor, new: &mut Cursor| -> Result<()> {
+                if is_sequence && pass == Pass::First {
+                    return sequence.note(store, found, old, new, tables.new);
+                }
+                if !wanted {
+                    return Ok(());
+                }
+                tell(store, found, old, new, tables, pass, in_order, &mut seen, sink)
+            };
+            let Decoder { store, old, new, touched, .. } = self;
+            store.links.record(pass == Pass::First);
+            match &work {
+                Work::Leaves(range) => {
+                    let tree = tree_of(tables.new, tables.new.root, after.usable, false);
+                    for (_, leaf) in touched.get(range.clone()).unwrap_or_default() {
+                        old.start_leaf(store, tree, *leaf)?;
+                        new.start_leaf(store, tree, *leaf)?;
+                        merge(store, old, new, Some(tables.new), by_value, &mut emit)?;
+                    }
+                }
+                Work::Walk { full } => {
+                    let old_root = tables.old.map_or(0, |table| table.root);
+                    let new_tree = tree_of(tables.new, old_root, after.usable, *full);
+                    if pass == Pass::First {
+                        store.map.unflag(STAMPED);
+                        if old_root != new_tree.root {
+                            if old_root != 0 {
+                                store.links.clear(old_root);
+                            }
+                            store.links.root(new_tree.root);
+                        }
+                        stamp(store, &new_tree)?;
+                    }
+                    let old_tree = match (tables.old, before) {
+                        (Some(table), Some(before)) => Some(tree_of(table, table.root, before.usable, *full)),
+                        _ => None,
+                    };
+                    old.start(store, old_tree)?;
+                    new.start(store, Some(new_tree))?;
+                    merge(store, old, new, Some(tables.new), by_value, &mut emit)?;
+                }
+            }
+        }
+        self.store.links.record(false);
+        if tables.new.autoincrement && wanted && (seen.inserts > 0 || seen.updates > 0 || tables.old.is_none()) {
+            sequence.tables.push(tables.new.name.clone());
+        }
+        Ok(())
+    }
+
+    /// The counters that changed, or that the replaying of inserts may change.
+    fn tell_sequences<S: Sink>(&mut self, header: &DbHeader, mut work: SequenceWork, sink: &mut S) -> Result<()> {
+        if work.tables.is_empty() {
+            return Ok(());
+        }
+        work.tables.sort_unstable();
+        work.tables.dedup();
+        let schema = Arc::clone(&self.schema);
+        let mut values: Vec<(String, i64)> = Vec::new();
+        if let Some(table) = schema.tables.iter().find(|table| table.name == SEQUENCE) {
+            let Decoder { store, new, .. } = self;
+            new.start(store, Some(tree_of(table, table.root, header.usable, true)))?;
+            while new.valid() {
+                new.parse(store)?;
+                let row = row(new, table, None);
+                if let (Some(name), Value::Int(value)) = (text_of(row.get(0), table.encoding), row.get(1)) {
+                    values.push((name, value));
+                }
+                new.advance(store)?;
+            }
+        }
+        for name in &work.tables {
+            let Some(table) = schema.table(name).filter(|table| table.autoincrement) else { continue };
+            if !sink.wants(table) {
+                continue;
+            }
+            let value = values.iter().find(|(of, _)| of.eq_ignore_ascii_case(name)).map(|(_, value)| *value);
+            sink.sequence(&table.name, value)?;
+        }
+        Ok(())
+    }
+
+    /// Compares the map with a fresh one: a debugging aid. Stale overflow entries are allowed, missing ones are not.
+    pub fn check_map(&mut self) -> Result<()> {
+        let Some(header) = self.header else { return Ok(()) };
+        let mut kept = std::mem::take(&mut self.store.map);
+        self.store.map.resize(self.store.pages.count(Side::Old));
+        let schema = Arc::clone(&self.schema);
+        let mut outcome = map_tree(&mut self.store, SCHEMA_ROOT, TreeKind::Table, header.usable);
+        for table in &schema.tables {
+            outcome = outcome.and_then(|()| map_tree(&mut self.store, table.root, table.tree_kind(), header.usable));
+        }
+        std::mem::swap(&mut kept, &mut self.store.map);
+        outcome?;
+        let (fresh, kept) = (kept, &self.store.map);
+        for (page, kind, parent) in fresh.entries() {
+            if (kept.kind(page), kept.parent(page)) != (kind, parent) {
+                let have = (kept.kind(page), kept.parent(page));
+                return Err(Error::new(
+                    Class::Bug,
+                    format!("page {page} is {kind:?} of {parent}, the map has {have:?}"),
+                ));
+            }
+        }
+        for (page, kind, _) in kept.entries() {
+            if matches!(kind, Kind::Root | Kind::Child) && fresh.kind(page) != kind {
+                return Err(Error::new(
+                    Class::Bug,
+                    format!("page {page} is {:?}, the map has {kind:?}", fresh.kind(page)),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Which changes a walk tells.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    /// All, or where the order matters, deletes.
+    First,
+    Updates,
+    Inserts,
+}
+
+/// How many changes of the kinds that come later the first pass has met.
+#[derive(Default)]
+struct Seen {
+    updates: u64,
+    inserts: u64,
+}
+
+/// Tables whose AUTOINCREMENT counter is to be told.
+#[derive(Default)]
+struct SequenceWork {
+    tables: Vec<String>,
+}
+
+impl SequenceWork {
+    fn note(
+        &mut self,
+        store: &mut Store,
+        found: Found,
+        old: &mut Cursor,
+        new: &mut Cursor,
+        table: &Arc<Table>,
+    ) -> Result<()> {
+        if found != Found::Inserted {
+            old.parse(store)?;
+            self.tables.extend(text_of(row(old, table, None).get(0), table.encoding));
+        }
+        if found != Found::Deleted {
+            new.parse(store)?;
+            self.tables.extend(text_of(row(new, table, None).get(0), table.encoding));
+        }
+        Ok(())
+    }
+}
+
+fn text_of(value: Value<'_>, encoding: Encoding) -> Option<String> {
+    let Value::Text(text) = value else { return None };
+    let mut out = Vec::new();
+    super::record::to_utf8(text, encoding, &mut out);
+    String::from_utf8(out).ok()
+}
+
+fn tree_of(table: &Table, old_root: u32, usable: u32, full: bool) -> Tree {
+    Tree { root: table.root, old_root, kind: table.tree_kind(), usable, full }
+}
+
+/// The row at which `cursor` stands; parsed before.
+fn row<'a>(cursor: &'a Cursor, layout: &'a Table, remap: Option<(&'a [Option<usize>], &'a Table)>) -> Row<'a> {
+    let rowid = if layout.without_rowid { 0 } else { cursor.rowid() };
+    Row { rowid, layout, remap, payload: cursor.payload(), fields: cursor.fields() }
+}
+
+/// Tells one difference to the sink, if this pass is for it.
+#[allow(clippy::too_many_arguments)]
+#[inline]
+fn tell<S: Sink>(
+    store: &mut Store,
+    found: Found,
+    old: &mut Cursor,
+    new: &mut Cursor,
+    tables: Tables<'_>,
+    pass: Pass,
+    in_order: bool,
+    seen: &mut Seen,
+    sink: &mut S,
+) -> Result<()> {
+    if pass == Pass::First {
+        match found {
+            Found::Inserted => seen.inserts += 1,
+            Found::Differs => seen.updates += 1,
+            Found::Deleted => {}
+        }
+    }
+    let turn = match found {
+        Found::Deleted => Pass::First,
+        Found::Differs => Pass::Updates,
+        Found::Inserted => Pass::Inserts,
+    };
+    if in_order && turn != pass {
+        return Ok(());
+    }
+    let table = tables.new;
+    if found != Found::Inserted {
+        old.parse(store)?;
+    }
+    if found != Found::Deleted {
+        new.parse(store)?;
+    }
+    let remap = tables.remap.map(|remap| (remap, &**table));
+    let before = || row(old, tables.old.unwrap_or(table), remap);
+    let after = || row(new, table, None);
+    let change = match found {
+        Found::Deleted => Change { table, op: Op::Delete, before: Some(before()), after: None },
+        Found::Inserted => Change { table, op: Op::Insert, before: None, after: Some(after()) },
+        Found::Differs => {
+            let (before, after) = (before(), after());
+            // A short record and one with the same defaults written out are the same row.
+            if (0..table.columns.len()).all(|column| before.get(column) == after.get(column)) {
+                return Ok(());
+            }
+            Change { table, op: Op::Update, before: Some(before), after: Some(after) }
+        }
+    };
+    sink.row(&change)
+}

@@ -1,0 +1,23 @@
+//! SQLite as a source: row changes decoded from the write-ahead log, page by page, without a write to the database.
+//!
+//! ```text
+//! wal       frames -> whole transactions                    shm      how far the log is committed
+//! view      the database before and after a transaction     pagemap  which page hangs where, 5 bytes a page
+//! page      b-tree pages and cells                          record   values, order of keys
+//! schema    tables, as SQLite itself reads them             ddl      from two schemas to statements
+//! treediff  the streaming comparison of two trees           decode   one transaction -> events for a Sink
+//! ```
+//!
+//! Invariant: the old view is the database after the last decoded transaction, to the byte. Everything is derived from
+//! it and the next transaction's frames; nothing is guessed from the application's behaviour.
+
+pub mod ddl;
+pub mod decode;
+pub mod page;
+pub mod pagemap;
+pub mod record;
+pub mod schema;
+pub mod shm;
+pub mod treediff;
+pub mod view;
+pub mod wal;

@@ -1,0 +1,73 @@
+//! The wal-index header in the `-shm` file: how many frames of the log are committed.
+//!
+//! Two equal copies of 48 bytes, native byte order; a writer changes the second copy first, so a reader that finds
+//! them equal has a header that was true at one moment. Behind them stands how many frames a checkpoint has copied
+//! back into the database file. (Facts: SQLite's `wal.c` and "WAL-mode File Format".)
+//!
+//! The file is read with `pread`, never mapped (a checkpoint may truncate it), through a descriptor that is opened once
+//! and kept: closing any descriptor of it would drop this process's locks.
+
+use super::wal::ReadAt;
+use crate::error::{Error, Result};
+
+/// Bytes of one copy.
+const COPY_LEN: usize = 48;
+/// Both copies, then `nBackfill`.
+const READ_LEN: usize = 2 * COPY_LEN + 4;
+/// Attempts to read two equal copies before giving up for this poll.
+const ATTEMPTS: usize = 100;
+
+/// What the wal-index says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WalIndex {
+    /// The last committed frame.
+    pub frames: u32,
+    /// Pages of the database after it.
+    pub db_pages: u32,
+    /// Bytes of a page.
+    pub page_size: u32,
+    /// The salts of the log that this index describes, as they stand in its header.
+    pub salt: [u8; 8],
+    /// Checksum of the last committed frame.
+    pub checksum: (u32, u32),
+    /// Frames that a checkpoint has certainly copied into the database file.
+    pub backfilled: u32,
+}
+
+/// Reads the index header; `None` when it is not there, not initialised, or was being changed all the time.
+pub fn read(shm: &dyn ReadAt) -> Result<Option<WalIndex>> {
+    let mut bytes = [0u8; READ_LEN];
+    for _ in 0..ATTEMPTS {
+        let got = shm.read_at(&mut bytes, 0).map_err(|e| Error::io("", e))?;
+        if got < READ_LEN {
+            return Ok(None);
+        }
+        let (first, rest) = bytes.split_at(COPY_LEN);
+        let (second, backfill) = rest.split_at(COPY_LEN);
+        if first == second {
+            return Ok(parse(first, ne32(backfill, 0)));
+        }
+        std::thread::yield_now();
+    }
+    Ok(None)
+}
+
+fn parse(copy: &[u8], backfilled: u32) -> Option<WalIndex> {
+    // Offset 12: isInit u8, bigEndCksum u8, szPage u16.
+    if *copy.get(12)? == 0 {
+        return None;
+    }
+    let page_size = u32::from(u16::from_ne_bytes(copy.get(14..16)?.try_into().ok()?));
+    Some(WalIndex {
+        frames: ne32(copy, 16),
+        db_pages: ne32(copy, 20),
+        page_size: (page_size & 0xfe00) + ((page_size & 1) << 16),
+        checksum: (ne32(copy, 24), ne32(copy, 28)),
+        salt: copy.get(32..40)?.try_into().ok()?,
+        backfilled,
+    })
+}
+
+fn ne32(bytes: &[u8], at: usize) -> u32 {
+    bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_ne_bytes)
+}

@@ -1,0 +1,218 @@
+//! The database before and after a transaction, page by page.
+//!
+//! `index` says for each page the last frame of the log before the transaction at hand; with the database file under
+//! it, that is the *old* view. `overlay` holds the transaction's own frames; on top of the old view it is the *new*
+//! one. [`Pages::commit`] folds the overlay into the index.
+//!
+//! Assumes: the database file's bytes are valid for every page that is not in the index. A pin that is never past the
+//! processed position guarantees it live; a closed pair of files that was never checkpointed, or a shadow copy,
+//! guarantees it offline.
+//!
+//! Pages are shared out of a small direct-mapped cache, whose entries stay true for the life of one generation of the
+//! log, since (page, frame) names bytes that do not change.
+
+use std::sync::Arc;
+
+use super::page::bad_page;
+use super::wal::{FRAME_HEADER_LEN, ReadAt, Scanner, frame_at};
+use crate::error::{Error, Result};
+
+/// Bytes the cache may hold.
+const CACHE_BYTES: usize = 4 << 20;
+/// Fewest and most entries.
+const CACHE_SLOTS: std::ops::RangeInclusive<usize> = 32..=1024;
+/// Entries of a chunk of a [`FrameTable`].
+const CHUNK: usize = 256;
+
+/// Before or after the transaction at hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Before.
+    Old,
+    /// After.
+    New,
+}
+
+/// The bytes of a page, shared with the cache.
+pub type PageRef = Arc<Vec<u8>>;
+
+/// A table from page to frame, 4 bytes a page where anything is set.
+#[derive(Default)]
+struct FrameTable {
+    chunks: Vec<Option<Box<[u32; CHUNK]>>>,
+}
+
+impl FrameTable {
+    #[inline]
+    fn get(&self, page: u32) -> u32 {
+        match self.chunks.get(page as usize / CHUNK) {
+            Some(Some(chunk)) => chunk.get(page as usize % CHUNK).copied().unwrap_or(0),
+            _ => 0,
+        }
+    }
+
+    fn set(&mut self, page: u32, frame: u32) {
+        let nth = page as usize / CHUNK;
+        if nth >= self.chunks.len() {
+            self.chunks.resize_with(nth + 1, || None);
+        }
+        if let Some(slot) = self.chunks.get_mut(nth) {
+            let chunk = slot.get_or_insert_with(|| Box::new([0; CHUNK]));
+            if let Some(entry) = chunk.get_mut(page as usize % CHUNK) {
+                *entry = frame;
+            }
+        }
+    }
+}
+
+struct Slot {
+    page: u32,
+    frame: u32,
+    bytes: PageRef,
+}
+
+/// Both views; see the module's head.
+pub struct Pages {
+    db: Arc<dyn ReadAt>,
+    wal: Arc<dyn ReadAt>,
+    page_size: u32,
+    index: FrameTable,
+    overlay: FrameTable,
+    changed: Vec<u32>,
+    old_pages: u32,
+    new_pages: u32,
+    slots: Vec<Option<Slot>>,
+}
+
+impl Pages {
+    /// A view of the database file alone, `db_pages` long.
+    pub fn new(db: Arc<dyn ReadAt>, wal: Arc<dyn ReadAt>, page_size: u32, db_pages: u32) -> Pages {
+        let slots = (CACHE_BYTES / page_size as usize).clamp(*CACHE_SLOTS.start(), *CACHE_SLOTS.end());
+        let mut cache = Vec::new();
+        cache.resize_with(slots.next_power_of_two(), || None);
+        Pages {
+            db,
+            wal,
+            page_size,
+            index: FrameTable::default(),
+            overlay: FrameTable::default(),
+            changed: Vec::new(),
+            old_pages: db_pages,
+            new_pages: db_pages,
+            slots: cache,
+        }
+    }
+
+    /// Bytes of a page.
+    pub fn page_size(&self) -> u32 {
+        self.page_size
+    }
+
+    /// Pages of the database on `side`.
+    pub fn count(&self, side: Side) -> u32 {
+        match side {
+            Side::Old => self.old_pages,
+            Side::New => self.new_pages,
+        }
+    }
+
+    /// The pages that the transaction wrote and that are in the new view, each once.
+    pub fn changed(&self) -> &[u32] {
+        &self.changed
+    }
+
+    /// Whether the transaction wrote or cut off `page`.
+    #[inline]
+    pub fn is_changed(&self, page: u32) -> bool {
+        self.overlay.get(page) != 0 || page > self.new_pages
+    }
+
+    /// Puts a transaction's frames on top; `db_pages` is the size it leaves behind.
+    pub fn begin(&mut self, frames: &[(u32, u32)], db_pages: u32) -> Result<()> {
+        // A new page that has no frame was freed again, and a freelist trunk that lists it has one: so the size that a
+        // transaction can reach is bounded by what it wrote. A damaged size must not make tables of 4 G entries.
+        let per_trunk = u64::from(self.page_size / 4) + 2;
+        if u64::from(db_pages) > u64::from(self.old_pages) + frames.len() as u64 * per_trunk {
+            return Err(Error::damage(format!("a commit frame claims an impossible size of {db_pages} pages")));
+        }
+        self.new_pages = db_pages;
+        for &(page, frame) in frames {
+            if page <= db_pages {
+                if self.overlay.get(page) == 0 {
+                    self.changed.push(page);
+                }
+                self.overlay.set(page, frame);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the new view the old one.
+    pub fn commit(&mut self) {
+        for &page in &self.changed {
+            self.index.set(page, self.overlay.get(page));
+            self.overlay.set(page, 0);
+        }
+        self.changed.clear();
+        self.old_pages = self.new_pages;
+    }
+
+    /// The log was reset: everything in it stands in the database file now.
+    pub fn reset(&mut self, wal: Arc<dyn ReadAt>) {
+        self.wal = wal;
+        self.index = FrameTable::default();
+        self.slots.iter_mut().for_each(|slot| *slot = None);
+    }
+
+    /// The bytes of `page` on `side`. Frames that `scanner` still has in its buffer are copied from there.
+    pub fn get(&mut self, page: u32, side: Side, scanner: &Scanner) -> Result<PageRef> {
+        if page == 0 || page > self.count(side) {
+            return Err(bad_page(page, "is outside the database but something refers to it"));
+        }
+        let frame = match side {
+            Side::New => Some(self.overlay.get(page)).filter(|frame| *frame != 0),
+            Side::Old => None,
+        };
+        let frame = frame.unwrap_or_else(|| self.index.get(page));
+        let nth = (page as usize).wrapping_mul(2).wrapping_add(frame as usize & 1) & (self.slots.len() - 1);
+        let page_size = self.page_size as usize;
+        let Some(slot) = self.slots.get_mut(nth) else {
+            return Err(Error::new(crate::error::Class::Bug, "page cache without slots"));
+        };
+        if let Some(slot) = slot.as_ref().filter(|slot| slot.page == page && slot.frame == frame) {
+            return Ok(Arc::clone(&slot.bytes));
+        }
+        let mut bytes = match slot.take() {
+            Some(slot) if Arc::strong_count(&slot.bytes) == 1 => slot.bytes,
+            _ => Arc::new(vec![0; page_size]),
+        };
+        if let Some(buffer) = Arc::get_mut(&mut bytes) {
+            read_page(&*self.db, &*self.wal, scanner, page, frame, buffer)?;
+        }
+        *slot = Some(Slot { page, frame, bytes: Arc::clone(&bytes) });
+        Ok(bytes)
+    }
+}
+
+/// Reads one page from the frame, or from the database file when `frame` is 0.
+fn read_page(
+    db: &dyn ReadAt,
+    wal: &dyn ReadAt,
+    scanner: &Scanner,
+    page: u32,
+    frame: u32,
+    buffer: &mut [u8],
+) -> Result<()> {
+    let got = if frame == 0 {
+        db.read_at(buffer, u64::from(page - 1) * buffer.len() as u64)
+    } else if let Some(bytes) = scanner.buffered_page(frame).filter(|bytes| bytes.len() == buffer.len()) {
+        buffer.copy_from_slice(bytes);
+        Ok(buffer.len())
+    } else {
+        wal.read_at(buffer, frame_at(buffer.len() as u32, frame) + FRAME_HEADER_LEN as u64)
+    };
+    if got.map_err(|e| Error::io("", e))? < buffer.len() {
+        return Err(bad_page(page, "lies beyond the end of its file"));
+    }
+    Ok(())
+}

@@ -105,7 +105,7 @@ fn run(contestant: &Contestant, index: usize, round: usize) -> Result<Sample> {
     let failure = (!good).then(|| {
         let words = std::fs::read(stderr.path()).unwrap_or_default();
         let words = String::from_utf8_lossy(&words);
-        format!("{status}: {}", words.lines().next().unwrap_or("no message"))
+        crate::report::without_folders(&format!("{status}: {}", words.lines().next().unwrap_or("no message")))
     });
     Ok(Sample {
         contestant: index,

@@ -85,7 +85,8 @@ impl Run<'_> {
                 continue;
             }
             shown.push(&contestant.who);
-            let words: Vec<String> = contestant.command.iter().map(|word| base_name(&word.to_string_lossy())).collect();
+            let words: Vec<String> =
+                contestant.command.iter().map(|word| without_folders(&word.to_string_lossy())).collect();
             let _ = writeln!(text, "- {}: `{}`", contestant.who, words.join(" "));
         }
         text
@@ -185,17 +186,18 @@ fn file(suite: &str, name: &str) -> String {
 }
 
 /// What a program prints, trimmed; empty if it does not run.
-pub fn said(program: &str, arguments: &[&str]) -> String {
+fn said(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output();
     output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_string()).unwrap_or_default()
 }
 
-/// A word without folders, if it is a path: a run's record names no place of its machine.
-fn base_name(word: &str) -> String {
-    match word.rsplit_once('/') {
-        Some((_, name)) if word.starts_with('/') => name.to_string(),
+/// Words without folders where they are paths: a run's record names no place of its machine.
+pub fn without_folders(words: &str) -> String {
+    let plain = |word: &str| match word.rsplit_once('/') {
+        Some((_, name)) if word.trim_start_matches(['\'', '"', '`']).starts_with('/') => name.to_string(),
         _ => word.to_string(),
-    }
+    };
+    words.split(' ').map(plain).collect::<Vec<_>>().join(" ")
 }
 
 fn os_release(key: &str) -> String {

@@ -1,0 +1,592 @@
+//! Rows events -> rows records, image by image. This is the hottest path of extraction.
+//!
+//! A [`RowPlan`] is made once for a table map and its definition. For each set of columns that an event has (nearly always
+//! the same one) it keeps a compiled list of [`Op`]s, in which neighbours of fixed width are one.
+//!
+//! Most values stand in rlog's rows exactly as in the server's: integers, floats, packed decimals, bits, dates, and all strings shorter
+//! than 128 bytes (a length byte is then also LEB128). So transcoding is walking: bytes that stay the same form a *span*, copied at
+//! once when something else follows (a date and time, a longer string) or the image ends.
+//!
+//! Promises: every length is checked before it is used; nothing is allocated per row besides growing `out`; a value is never
+//! guessed: what cannot be cut for certain is an error that names the column.
+
+use super::table_map::{TableMap, take_packed};
+use super::values::{self, Cut};
+use super::wire::Wire;
+use crate::event::record::{close_record, open_record};
+use crate::event::rows::{RowsHead, set_row_count};
+use crate::event::table::{Column, ColumnKind, StringForm};
+use crate::event::{EventError, RowsOp, TableDefinition};
+use crate::frame::fields::{put_varint, take_bytes};
+
+/// What to do with one column's value, or with several of fixed width.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Op {
+    /// So many bytes stay as they are.
+    Keep(u32),
+    /// A string with a length of one byte.
+    Short,
+    /// A string with a length of two bytes.
+    Long,
+    /// A value with a length of 3 or 4 bytes (or 1, 2: blobs).
+    Blob(u8),
+    /// Something that is written anew.
+    Convert(Convert),
+}
+
+/// Values that are written anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Convert {
+    Year,
+    Enum1,
+    Set(u8),
+    Time,
+    DateTime,
+    Timestamp,
+    Time2(u8),
+    DateTime2(u8),
+    Timestamp2(u8),
+    /// MariaDB's forms with a fraction but without metadata.
+    TimeHires(u8),
+    DateTimeHires(u8),
+    TimestampHires(u8),
+    /// BINARY(n), whose trailing zeros the log leaves out: width of the length, n.
+    Binary(u8, u16),
+    /// MariaDB's COMPRESSED: bytes of the length.
+    Compressed(u8),
+    /// Decimal of MySQL 4 as text of so many bytes.
+    OldDecimal(u16),
+    /// MariaDB's UUID, INET4 and INET6, with a length of one byte: written as text.
+    Uuid,
+    Inet4,
+    Inet6,
+    /// Nothing stands in the row.
+    Nothing,
+}
+
+/// One rows event, cut by the caller.
+#[derive(Clone, Copy, Debug)]
+pub struct RowsInput<'a> {
+    /// What happened.
+    pub op: RowsOp,
+    /// Columns in the before images, as the event has them; ignored for inserts.
+    pub before: &'a [u8],
+    /// Columns in the after images; ignored for deletes.
+    pub after: &'a [u8],
+    /// Everything behind the column bitmaps, or what an earlier call left of it.
+    pub images: &'a [u8],
+    /// Whether the event is a PARTIAL_UPDATE_ROWS_EVENT.
+    pub partial_json: bool,
+    /// Seconds since 1970 UTC; 0: not known.
+    pub time_s: u32,
+}
+
+/// What one call of [`RowPlan::transcode`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Transcoded {
+    /// Rows written.
+    pub rows: u32,
+    /// Bytes of the images that they took.
+    pub consumed: usize,
+}
+
+/// A table map and its definition, compiled.
+#[derive(Debug)]
+pub struct RowPlan {
+    key: u64,
+    name: String,
+    columns: Vec<String>,
+    ops: Vec<Op>,
+    json: Vec<usize>,
+    before: SetPlan,
+    after: SetPlan,
+    unchanged: Vec<u8>,
+    diff: Vec<u8>,
+}
+
+/// A set of columns, compiled.
+#[derive(Debug, Default)]
+struct SetPlan {
+    /// As the event has it.
+    raw: Vec<u8>,
+    /// Without bits behind the last column.
+    bits: Vec<u8>,
+    /// Columns in the set.
+    count: usize,
+    /// Bits of the last byte of a null bitmap that count.
+    last_mask: u8,
+    /// Index in the table and op of each column in the set.
+    ops: Vec<(usize, Op)>,
+    /// The same with neighbours joined; the first column of each.
+    joined: Vec<(usize, Op)>,
+}
+
+impl RowPlan {
+    /// Compiles. The definition must be made from this table map.
+    pub fn new(map: &TableMap, definition: &TableDefinition) -> Result<RowPlan, EventError> {
+        let name = format!("{}.{}", definition.database, definition.table);
+        if map.columns.len() != definition.columns.len() {
+            return Err(EventError(format!("the definition of {name} does not fit its table map")));
+        }
+        let mut ops = Vec::with_capacity(map.columns.len());
+        for (from, to) in map.columns.iter().zip(&definition.columns) {
+            ops.push(op_of(from.wire, to).ok_or_else(|| {
+                EventError(format!("column {} of {name} cannot be read as {:?} from {:?}", to.name, to.kind, from.wire))
+            })?);
+        }
+        let is_json = |(index, column): (usize, &super::table_map::MapColumn)| {
+            matches!(column.wire, Wire::Json(_)).then_some(index)
+        };
+        Ok(RowPlan {
+            key: definition.key(),
+            columns: definition.columns.iter().map(|column| column.name.clone()).collect(),
+            json: map.columns.iter().enumerate().filter_map(is_json).collect(),
+            name,
+            ops,
+            before: SetPlan::default(),
+            after: SetPlan::default(),
+            unchanged: Vec::new(),
+            diff: Vec::new(),
+        })
+    }
+
+    /// Columns of the table; a rows event that has another number does not belong to this table map.
+    pub fn columns(&self) -> usize {
+        self.ops.len()
+    }
+
+    /// Appends one rows record to `out` that holds as many rows of `input` as fit into about `limit` bytes, at least one if there
+    /// is any. The caller repeats with what is left until everything is consumed. On an error `out` is as before.
+    pub fn transcode(
+        &mut self,
+        input: &RowsInput<'_>,
+        out: &mut Vec<u8>,
+        limit: usize,
+    ) -> Result<Transcoded, EventError> {
+        let start = out.len();
+        let done = self.transcode_record(input, out, limit);
+        if done.is_err() {
+            out.truncate(start);
+        }
+        done
+    }
+
+    fn transcode_record(
+        &mut self,
+        input: &RowsInput<'_>,
+        out: &mut Vec<u8>,
+        limit: usize,
+    ) -> Result<Transcoded, EventError> {
+        let op = input.op;
+        if input.images.is_empty() {
+            return Ok(Transcoded::default());
+        }
+        if op.has_before() {
+            self.before.select(&self.ops, input.before).ok_or_else(|| self.short_set())?;
+        }
+        if op.has_after() && self.after.select(&self.ops, input.after).ok_or_else(|| self.short_set())? {
+            self.unchanged.clear();
+            if self.after.count < self.ops.len() {
+                self.unchanged.extend(self.after.bits.iter().map(|byte| !byte));
+                mask_last(&mut self.unchanged, self.ops.len());
+            }
+        }
+        let partial = input.partial_json && op == RowsOp::Update;
+        self.diff.clear();
+        if partial {
+            let mut rest = input.images;
+            self.image(&self.before, &mut rest, &mut Vec::new())?;
+            let mut diff = Vec::new();
+            self.take_diff_set(&mut rest, &mut diff)?;
+            self.diff = diff;
+        }
+        let this = &*self;
+        let record = open_record(out, op.record_kind());
+        let head = RowsHead {
+            key: this.key,
+            time_s: input.time_s,
+            columns: this.ops.len(),
+            before: &this.before.bits,
+            after: &this.after.bits,
+            unchanged: if op == RowsOp::Update { &this.unchanged } else { &[] },
+            diff: &this.diff,
+        };
+        let count_at = head.encode(op, out);
+        out.reserve(input.images.len().min(limit));
+        let mut rest = input.images;
+        let mut rows = 0u32;
+        let mut diff = Vec::new();
+        while !rest.is_empty() && (rows == 0 || out.len() - record < limit) && rows < u32::MAX {
+            let (row_at, row_rest) = (out.len(), rest);
+            if op.has_before() {
+                this.image(&this.before, &mut rest, out)?;
+            }
+            if op.has_after() {
+                if partial {
+                    diff.clear();
+                    this.take_diff_set(&mut rest, &mut diff)?;
+                    if diff != this.diff {
+                        // A record has one diff set: this row begins the next one.
+                        out.truncate(row_at);
+                        rest = row_rest;
+                        break;
+                    }
+                }
+                this.image(&this.after, &mut rest, out)?;
+            }
+            rows += 1;
+            if rest.len() == row_rest.len() {
+                // Rows without any column would never end.
+                return Err(EventError(format!("a row of {} has no bytes, but bytes are left", this.name)));
+            }
+        }
+        set_row_count(out, count_at, rows);
+        close_record(out, record)?;
+        Ok(Transcoded { rows, consumed: input.images.len() - rest.len() })
+    }
+
+    /// The options in front of the after images of partial updates: bit 0 says that a bitmap over the table's JSON columns
+    /// follows. Appends the set of columns that hold diffs; nothing when there is none.
+    fn take_diff_set(&self, rest: &mut &[u8], diff: &mut Vec<u8>) -> Result<(), EventError> {
+        let cut = || EventError(format!("a partial row of {} is cut short", self.name));
+        let options = take_packed(rest).ok_or_else(cut)?;
+        if options & !1 != 0 {
+            return Err(EventError(format!(
+                "a partial row of {} has options {options}, not known to this version",
+                self.name
+            )));
+        }
+        if options & 1 == 0 {
+            return Ok(());
+        }
+        let bits = take_bytes(rest, self.json.len().div_ceil(8)).ok_or_else(cut)?;
+        let mut any = false;
+        diff.resize(self.ops.len().div_ceil(8), 0);
+        for (number, column) in self.json.iter().enumerate() {
+            if bits.get(number / 8).is_some_and(|byte| byte >> (number % 8) & 1 == 1) {
+                any = true;
+                if let Some(byte) = diff.get_mut(column / 8) {
+                    *byte |= 1 << (column % 8);
+                }
+            }
+        }
+        if !any {
+            diff.clear();
+        }
+        Ok(())
+    }
+
+    /// One image: null bitmap and values.
+    #[inline]
+    fn image(&self, set: &SetPlan, rest: &mut &[u8], out: &mut Vec<u8>) -> Result<(), EventError> {
+        let null_bytes = set.count.div_ceil(8);
+        let Some((nulls, tail)) = rest.split_at_checked(null_bytes) else { return Err(self.cut(None)) };
+        out.extend_from_slice(nulls);
+        let mut any_null = false;
+        if let (Some((_, whole)), Some(last)) = (nulls.split_last(), out.last_mut()) {
+            // The servers set the bits behind the last column; here they are 0, so that equal images are equal bytes.
+            *last &= set.last_mask;
+            any_null = *last != 0 || whole.iter().any(|byte| *byte != 0);
+        }
+        let mut walk = Walk { wire: tail, at: 0, kept: 0 };
+        if any_null {
+            for (number, (column, op)) in set.ops.iter().enumerate() {
+                if nulls.get(number / 8).is_some_and(|byte| byte >> (number % 8) & 1 == 1) {
+                    continue;
+                }
+                walk.step(*op, out).map_err(|cut| self.broken(*column, cut))?;
+            }
+        } else {
+            for (column, op) in &set.joined {
+                walk.step(*op, out).map_err(|cut| self.broken(*column, cut))?;
+            }
+        }
+        walk.flush(out);
+        *rest = tail.get(walk.at..).unwrap_or(&[]);
+        Ok(())
+    }
+
+    #[cold]
+    fn short_set(&self) -> EventError {
+        EventError(format!("the column set of a rows event of {} is cut short", self.name))
+    }
+
+    #[cold]
+    fn cut(&self, column: Option<usize>) -> EventError {
+        match column.and_then(|index| self.columns.get(index)) {
+            Some(column) => EventError(format!("a row of {} is cut short at column {column}", self.name)),
+            None => EventError(format!("a row of {} is cut short", self.name)),
+        }
+    }
+
+    #[cold]
+    fn broken(&self, column: usize, cut: Cut) -> EventError {
+        match cut {
+            Cut::Short => self.cut(Some(column)),
+            Cut::Invalid(what) => {
+                let column = self.columns.get(column).map_or("?", String::as_str);
+                EventError(format!("column {column} of {}: {what}", self.name))
+            }
+        }
+    }
+}
+
+/// Clears the bits behind column `columns`.
+fn mask_last(bits: &mut [u8], columns: usize) {
+    if let (Some(last), rest @ 1..) = (bits.last_mut(), columns % 8) {
+        *last &= (1 << rest) - 1;
+    }
+}
+
+impl SetPlan {
+    /// Makes this the plan of the set `raw`; whether it was another one before. `None`: the set is cut short.
+    #[inline]
+    fn select(&mut self, ops: &[Op], raw: &[u8]) -> Option<bool> {
+        if self.raw == raw && !raw.is_empty() {
+            return Some(false);
+        }
+        self.compile(ops, raw)?;
+        Some(true)
+    }
+
+    fn compile(&mut self, ops: &[Op], raw: &[u8]) -> Option<()> {
+        let bytes = ops.len().div_ceil(8);
+        let mut bits = raw.get(..bytes)?.to_vec();
+        mask_last(&mut bits, ops.len());
+        let in_set = |index: usize| bits.get(index / 8).is_some_and(|byte| byte >> (index % 8) & 1 == 1);
+        self.ops = ops.iter().copied().enumerate().filter(|(index, _)| in_set(*index)).collect();
+        self.count = self.ops.len();
+        self.last_mask = if self.count % 8 == 0 { 0xff } else { (1 << (self.count % 8)) - 1 };
+        self.joined.clear();
+        for (index, op) in &self.ops {
+            match (self.joined.last_mut(), op) {
+                (Some((_, Op::Keep(before))), Op::Keep(bytes)) => *before = before.checked_add(*bytes)?,
+                _ => self.joined.push((*index, *op)),
+            }
+        }
+        self.bits = bits;
+        self.raw = raw.to_vec();
+        Some(())
+    }
+}
+
+/// Where a walk over an image's values stands: bytes from `kept` to `at` stay as they are and wait to be copied.
+struct Walk<'a> {
+    wire: &'a [u8],
+    at: usize,
+    kept: usize,
+}
+
+impl<'a> Walk<'a> {
+    #[inline]
+    fn step(&mut self, op: Op, out: &mut Vec<u8>) -> Result<(), Cut> {
+        match op {
+            Op::Keep(bytes) => self.skip(bytes as usize),
+            Op::Short => {
+                let length = *self.wire.get(self.at).ok_or(Cut::Short)?;
+                if length < 0x80 {
+                    return self.skip(1 + usize::from(length));
+                }
+                self.flush(out);
+                self.at += 1;
+                put_varint(out, u64::from(length));
+                self.kept = self.at;
+                self.skip(usize::from(length))
+            }
+            Op::Long => {
+                let raw = self.wire.get(self.at..).and_then(|rest| rest.first_chunk::<2>()).ok_or(Cut::Short)?;
+                let length = u16::from_le_bytes(*raw);
+                self.flush(out);
+                self.at += 2;
+                put_varint(out, u64::from(length));
+                self.kept = self.at;
+                self.skip(usize::from(length))
+            }
+            Op::Blob(bytes) => {
+                let length = self.take_length(bytes, out)?;
+                put_varint(out, length as u64);
+                self.kept = self.at;
+                self.skip(length)
+            }
+            Op::Convert(convert) => self.convert(convert, out),
+        }
+    }
+
+    #[inline]
+    fn skip(&mut self, bytes: usize) -> Result<(), Cut> {
+        // Neither can overflow: `at` is within a slice and no length exceeds 32 bits.
+        let end = self.at + bytes;
+        if end > self.wire.len() {
+            return Err(Cut::Short);
+        }
+        self.at = end;
+        Ok(())
+    }
+
+    /// Copies what waits.
+    #[inline]
+    fn flush(&mut self, out: &mut Vec<u8>) {
+        if let Some(kept) = self.wire.get(self.kept..self.at) {
+            out.extend_from_slice(kept);
+        }
+        self.kept = self.at;
+    }
+
+    /// Takes a length of `bytes` bytes, after copying what waits.
+    #[inline]
+    fn take_length(&mut self, bytes: u8, out: &mut Vec<u8>) -> Result<usize, Cut> {
+        self.flush(out);
+        let raw = self.take(usize::from(bytes))?;
+        Ok(values::little(raw) as usize)
+    }
+
+    /// Takes bytes that are not copied.
+    #[inline]
+    fn take(&mut self, bytes: usize) -> Result<&'a [u8], Cut> {
+        let at = self.at;
+        self.skip(bytes)?;
+        self.kept = self.at;
+        self.wire.get(at..self.at).ok_or(Cut::Short)
+    }
+
+    #[inline]
+    fn convert(&mut self, convert: Convert, out: &mut Vec<u8>) -> Result<(), Cut> {
+        self.flush(out);
+        match convert {
+            Convert::Year => {
+                let raw = values::little(self.take(1)?) as u16;
+                out.extend_from_slice(&if raw == 0 { 0 } else { 1900 + raw }.to_le_bytes());
+            }
+            Convert::Enum1 => out.extend_from_slice(&(values::little(self.take(1)?) as u16).to_le_bytes()),
+            Convert::Set(bytes) => {
+                out.extend_from_slice(&values::little(self.take(usize::from(bytes))?).to_le_bytes());
+            }
+            Convert::DateTime2(fsp) => {
+                let packed = values::datetime2(self.take(5 + values::fraction_len(fsp))?, fsp)?;
+                out.extend_from_slice(&packed.to_le_bytes());
+            }
+            Convert::Timestamp2(fsp) => {
+                let us = values::timestamp2(self.take(4 + values::fraction_len(fsp))?, fsp);
+                out.extend_from_slice(&us.to_le_bytes());
+            }
+            Convert::Time2(fsp) => {
+                let us = values::time2(self.take(3 + values::fraction_len(fsp))?, fsp);
+                out.extend_from_slice(&us.to_le_bytes());
+            }
+            other => self.convert_rare(other, out)?,
+        }
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn convert_rare(&mut self, convert: Convert, out: &mut Vec<u8>) -> Result<(), Cut> {
+        let number = match convert {
+            Convert::Time => values::time(self.take(3)?),
+            Convert::DateTime => values::datetime(self.take(8)?)?,
+            Convert::Timestamp => values::timestamp2(&values::reversed(self.take(4)?), 0),
+            Convert::TimeHires(fsp) => values::time_hires(self.take(values::time_hires_len(fsp))?, fsp),
+            Convert::DateTimeHires(fsp) => values::datetime_hires(self.take(values::datetime_hires_len(fsp))?, fsp)?,
+            Convert::TimestampHires(fsp) => values::timestamp2(self.take(4 + values::fraction_len(fsp))?, fsp),
+            Convert::Binary(prefix, width) => {
+                let length = self.take_length(prefix, out)?;
+                let bytes = self.take(length)?;
+                let width = usize::from(width).max(length);
+                put_varint(out, width as u64);
+                out.extend_from_slice(bytes);
+                out.resize(out.len() + width - length, 0);
+                return Ok(());
+            }
+            Convert::Compressed(prefix) => {
+                let length = self.take_length(prefix, out)?;
+                return values::decompress(self.take(length)?, out);
+            }
+            Convert::OldDecimal(width) => {
+                let text = self.take(usize::from(width))?.trim_ascii();
+                put_varint(out, text.len() as u64);
+                out.extend_from_slice(text);
+                return Ok(());
+            }
+            Convert::Uuid | Convert::Inet4 | Convert::Inet6 => {
+                let length = self.take_length(1, out)?;
+                let bytes = self.take(length)?;
+                return match convert {
+                    Convert::Uuid => values::uuid(bytes, out),
+                    Convert::Inet4 => values::inet4(bytes, out),
+                    _ => values::inet6(bytes, out),
+                };
+            }
+            // The others are in `convert`.
+            _ => {
+                put_varint(out, 0);
+                return Ok(());
+            }
+        };
+        out.extend_from_slice(&number.to_le_bytes());
+        Ok(())
+    }
+}
+
+/// What to do with a column; `None` when the kind was not made for it.
+fn op_of(wire: Wire, column: &Column) -> Option<Op> {
+    use Convert::*;
+    let string = matches!(column.kind, ColumnKind::String { .. } | ColumnKind::Vector | ColumnKind::Geometry);
+    let other = matches!(column.kind, ColumnKind::String { form: StringForm::Other, .. });
+    Some(match (wire, column.kind) {
+        (Wire::Int(wire), ColumnKind::Int { bytes, .. }) if wire == bytes => Op::Keep(u32::from(wire)),
+        (Wire::Float, ColumnKind::Float) => Op::Keep(4),
+        (Wire::Double, ColumnKind::Double) => Op::Keep(8),
+        (Wire::Decimal { precision, scale }, ColumnKind::Decimal { precision: p, scale: s })
+            if (precision, scale) == (p, s) =>
+        {
+            Op::Keep(crate::event::table::decimal_len(precision, scale) as u32)
+        }
+        (Wire::OldDecimal, ColumnKind::String { bytes_max: width @ 1..=255, .. }) => {
+            Op::Convert(OldDecimal(width as u16))
+        }
+        (Wire::Bit { bits }, ColumnKind::Bit { bits: b }) if bits == b => Op::Keep(u32::from(bits.div_ceil(8))),
+        (Wire::Null, ColumnKind::String { .. }) => Op::Convert(Nothing),
+        (Wire::Year, ColumnKind::Year) => Op::Convert(Year),
+        (Wire::Date, ColumnKind::Date) => Op::Keep(3),
+        (Wire::Time, ColumnKind::Time { fsp: 0 }) => Op::Convert(Time),
+        (Wire::Time, ColumnKind::Time { fsp }) => Op::Convert(TimeHires(fsp)),
+        (Wire::DateTime, ColumnKind::DateTime { fsp: 0 }) => Op::Convert(DateTime),
+        (Wire::DateTime, ColumnKind::DateTime { fsp }) => Op::Convert(DateTimeHires(fsp)),
+        (Wire::Timestamp, ColumnKind::Timestamp { fsp: 0 }) => Op::Convert(Timestamp),
+        (Wire::Timestamp, ColumnKind::Timestamp { fsp }) => Op::Convert(TimestampHires(fsp)),
+        (Wire::Time2(fsp), ColumnKind::Time { fsp: f }) if fsp == f => Op::Convert(Time2(fsp)),
+        (Wire::DateTime2(fsp), ColumnKind::DateTime { fsp: f }) if fsp == f => Op::Convert(DateTime2(fsp)),
+        (Wire::Timestamp2(fsp), ColumnKind::Timestamp { fsp: f }) if fsp == f => Op::Convert(Timestamp2(fsp)),
+        (Wire::Char { .. }, _) if other => match column.sql_type.as_str() {
+            "uuid" => Op::Convert(Uuid),
+            "inet4" => Op::Convert(Inet4),
+            "inet6" => Op::Convert(Inet6),
+            _ => Op::Short,
+        },
+        (Wire::Char { bytes_max }, ColumnKind::String { .. }) if column.is_binary() == Some(true) => {
+            Op::Convert(Binary(if bytes_max < 256 { 1 } else { 2 }, bytes_max))
+        }
+        (Wire::Char { bytes_max } | Wire::VarChar { bytes_max, compressed: false }, _) if string => {
+            if bytes_max < 256 {
+                Op::Short
+            } else {
+                Op::Long
+            }
+        }
+        (Wire::VarChar { bytes_max, compressed: true }, _) if string => {
+            Op::Convert(Compressed(if bytes_max < 256 { 1 } else { 2 }))
+        }
+        (Wire::Blob { prefix, compressed: true }, _) if string => Op::Convert(Compressed(prefix)),
+        (Wire::Blob { prefix: 1, .. }, _) if string => Op::Short,
+        (Wire::Blob { prefix: 2, .. }, _) if string => Op::Long,
+        (Wire::Blob { prefix, .. }, _) if string => Op::Blob(prefix),
+        (Wire::Json(prefix), ColumnKind::JsonBinary)
+        | (Wire::Geometry(prefix), ColumnKind::Geometry)
+        | (Wire::Vector(prefix), ColumnKind::Vector) => Op::Blob(prefix),
+        (Wire::TypedArray, ColumnKind::JsonBinary) => Op::Blob(4),
+        (Wire::Enum(2), ColumnKind::Enum) => Op::Keep(2),
+        (Wire::Enum(_), ColumnKind::Enum) => Op::Convert(Enum1),
+        (Wire::Set(8), ColumnKind::Set) => Op::Keep(8),
+        (Wire::Set(bytes), ColumnKind::Set) => Op::Convert(Set(bytes)),
+        _ => return None,
+    })
+}

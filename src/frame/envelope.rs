@@ -16,6 +16,7 @@ macro_rules! tags {
         }
     };
 }
+pub(super) use tags;
 
 tags!(stream_tags {
     SOURCE = 1, SERVER_VERSION = 2, INCARNATION = 3, SERVER_ID = 4, START = 5, SERVER_UUID = 6, UNANCHORED = 7,
@@ -621,4 +622,6 @@ pub const FIELD_TABLES: &[(&str, &[(u8, &str)])] = &[
     ("ABORT", abort_tags::ALL),
     ("SNAPSHOT", snapshot_tags::ALL),
     ("HANDOVER", handover_tags::ALL),
+    ("SEGMENT", super::segment::segment_tags::ALL),
+    ("WATERMARK", super::segment::watermark_tags::ALL),
 ];

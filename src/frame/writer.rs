@@ -18,6 +18,11 @@ impl Default for Digest {
 }
 
 impl Digest {
+    /// Goes on from a value.
+    pub fn resumed(value: u64) -> Digest {
+        Digest(value)
+    }
+
     /// Adds a frame.
     #[inline]
     pub fn add(&mut self, payload_crc: u32, length: u32) {

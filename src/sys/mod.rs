@@ -1,1 +1,15 @@
-//! See ARCHITECTURE.md.
+//! The only seam to the operating system that faults go through: files, sync, locks, clock, pipes.
+//!
+//! [`vfs`] is the traits; [`os`] the real thing; [`sim`] a simulated disk on which tests cut the power, lose what was
+//! not synced and fail any call. [`state`] replaces small state files atomically through that seam. [`clock`] and
+//! [`pipe`] are the rest of what the tools ask of the system.
+
+pub mod clock;
+pub mod os;
+pub mod pipe;
+pub mod sim;
+pub mod state;
+pub mod vfs;
+
+pub use os::Os;
+pub use vfs::{Access, Dir, File, Lock, Vfs, Watch};

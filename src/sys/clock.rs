@@ -1,0 +1,9 @@
+//! The wall clock. Nothing that a log's bytes depend on may ask it.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Microseconds since 1970 UTC; 0 for a clock that stands before.
+pub fn now_us() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}

@@ -31,6 +31,8 @@
 
 mod programs;
 mod server;
+mod types;
 
 pub use programs::{corpus, repository, rlog, scratch, shell};
 pub use server::{Cells, Server, ServerBuilder};
+pub use types::{TypeColumn, Types};

@@ -1,6 +1,6 @@
 //! The harness itself: a server that does not die with its test would poison every later one.
 
-use crate::common::Server;
+use crate::common::{Server, Types};
 
 fn answers_and_logs(name: &str) {
     let mut server = Server::new(name).log_bin().start();
@@ -52,4 +52,33 @@ fn a_server_dies_with_the_test_that_panics() {
     let (pid_file, data) = receiver.recv().expect("the server started");
     assert!(test.join().is_err());
     assert!(!std::path::Path::new(&pid_file).exists() && !data.exists());
+}
+
+/// The edge values must be values: a statement that the server refuses or bends to NULL would test nothing.
+fn takes_every_value_of_every_type(name: &str, types_at_least: usize) {
+    let server = Server::new(name).log_bin().option("--binlog-row-metadata=FULL").start();
+    let types = Types::of(&server);
+    assert!(types.columns.len() >= types_at_least, "{} types", types.columns.len());
+    types.create(&server, "shop");
+    for column in &types.columns {
+        for (id, value) in column.values.iter().enumerate().filter(|(_, value)| *value != "null") {
+            server.sql(&format!("insert into types (id, `{}`) values ({id}, {value})", column.name));
+            let is_null = server.value(&format!("select `{}` is null from types where id = {id}", column.name));
+            assert_eq!(is_null, "0", "{}: {value}", column.definition);
+        }
+        server.sql("delete from types");
+    }
+    types.load(&server, "shop");
+    assert_eq!(server.value("select count(*) from types"), (types.rows() - types.rows() / 3).to_string());
+}
+
+#[test]
+fn mariadb_takes_every_value_of_every_type() {
+    takes_every_value_of_every_type("mariadb-10.11", 65);
+    takes_every_value_of_every_type("mariadb-11.8", 65);
+}
+
+#[test]
+fn mysql_takes_every_value_of_every_type() {
+    takes_every_value_of_every_type("mysql-9.7", 61);
 }

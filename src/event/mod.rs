@@ -8,10 +8,12 @@
 //! Of a column in an image, *absent* (the log does not say), *unchanged* (it is as before) and NULL are three things.
 
 pub mod charset;
+pub mod json;
 pub mod record;
 pub mod rows;
 pub mod statement;
 pub mod table;
+pub mod text;
 pub mod value;
 
 pub use record::{RecordKind, RecordReader, Records};

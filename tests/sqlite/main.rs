@@ -1,7 +1,10 @@
 //! SQLite as a source, against SQLite itself: what is decoded from the log of one database and replayed into another
 //! has to make them equal, whatever was done to the first.
 
+mod corpus;
+mod damage;
 mod replay;
+mod speed;
 mod workload;
 
 use std::fs::File;

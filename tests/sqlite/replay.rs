@@ -59,8 +59,6 @@ fn read(value: ValueRef<'_>) -> Cell {
 /// The sink that replays.
 pub struct Replica {
     pub db: Connection,
-    /// Second halves of updates, until the last first half is done.
-    pending: Vec<(String, Vec<Cell>)>,
     pub transactions: u64,
     pub rows: u64,
     pub statements: Vec<String>,
@@ -72,16 +70,13 @@ impl Replica {
         db.execute_batch("PRAGMA foreign_keys=OFF; PRAGMA ignore_check_constraints=ON; PRAGMA synchronous=OFF;")
             .unwrap();
         db.set_prepared_statement_cache_capacity(200);
-        Replica { db, pending: Vec::new(), transactions: 0, rows: 0, statements: Vec::new() }
+        Replica { db, transactions: 0, rows: 0, statements: Vec::new() }
     }
 
-    fn flush(&mut self) {
-        for (sql, cells) in std::mem::take(&mut self.pending) {
-            self.db
-                .prepare_cached(&sql)
-                .and_then(|mut s| s.execute(params_from_iter(&cells)))
-                .unwrap_or_else(|e| panic!("{sql} {cells:?}: {e}"));
-        }
+    fn execute(&self, sql: &str, cells: &[Cell]) {
+        let run = self.db.prepare_cached(sql).and_then(|mut s| s.execute(params_from_iter(cells)));
+        let n = run.unwrap_or_else(|e| panic!("{sql} {cells:?}: {e}"));
+        assert_eq!(n, 1, "{sql} {cells:?}");
     }
 
     fn run(&mut self, sql: &str) {
@@ -98,27 +93,28 @@ impl Replica {
         (format!("INSERT INTO main.{} ({}) VALUES ({marks})", quote(&table.name), names.join(", ")), cells)
     }
 
-    fn delete(&self, table: &Table, row: &Row<'_>) {
-        let (names, cells) = stored(table, row);
+    /// The whole before image has to match, so a wrong one is found at once.
+    fn matching(&self, table: &Table, row: &Row<'_>) -> (String, Vec<Cell>) {
+        let (names, mut cells) = stored(table, row);
         let mut wheres: Vec<String> = names.iter().map(|name| format!("{name} IS ?")).collect();
-        let mut cells = cells;
         if let Some(rowid) = table.rowid_name.filter(|_| table.rowid_alias.is_none()) {
             wheres.push(format!("{rowid} = ?"));
             cells.push(Cell::Int(row.rowid));
         }
-        // The whole before image has to match, so a wrong one is found at once.
-        let limit = if table.rowid_name.is_none() && !table.without_rowid && table.rowid_alias.is_none() {
-            format!("rowid_of_one IN (SELECT 1) AND {}", wheres.join(" AND "))
-        } else {
-            wheres.join(" AND ")
-        };
-        let sql = format!("DELETE FROM main.{} WHERE {limit}", quote(&table.name));
-        let n = self
-            .db
-            .prepare_cached(&sql)
-            .and_then(|mut s| s.execute(params_from_iter(&cells)))
-            .unwrap_or_else(|e| panic!("{sql}: {e}"));
-        assert_eq!(n, 1, "{sql} {cells:?}");
+        (wheres.join(" AND "), cells)
+    }
+
+    fn delete(&self, table: &Table, row: &Row<'_>) {
+        let (wheres, cells) = self.matching(table, row);
+        self.execute(&format!("DELETE FROM main.{} WHERE {wheres}", quote(&table.name)), &cells);
+    }
+
+    fn update(&self, table: &Table, before: &Row<'_>, after: &Row<'_>) {
+        let (wheres, key) = self.matching(table, before);
+        let (names, mut cells) = stored(table, after);
+        cells.extend(key);
+        let sets: Vec<String> = names.iter().map(|name| format!("{name} = ?")).collect();
+        self.execute(&format!("UPDATE main.{} SET {} WHERE {wheres}", quote(&table.name), sets.join(", ")), &cells);
     }
 }
 
@@ -150,7 +146,6 @@ impl Sink for Replica {
     }
 
     fn ddl(&mut self, ddl: &Ddl) -> Result<()> {
-        self.flush();
         self.statements.push(ddl.sql.clone());
         match ddl.kind {
             DdlKind::ForgetVirtual | DdlKind::DeclareVirtual => {
@@ -172,21 +167,18 @@ impl Sink for Replica {
     fn row(&mut self, change: &Change<'_>) -> Result<()> {
         self.rows += 1;
         let table: &Arc<Table> = change.table;
-        if change.op != Op::Update {
-            self.flush();
-        }
-        if let Some(before) = &change.before {
-            self.delete(table, before);
-        }
-        if let Some(after) = &change.after {
-            let insert = self.insert(table, after);
-            self.pending.push(insert);
+        match change.op {
+            Op::Insert => {
+                let (sql, cells) = self.insert(table, change.after.as_ref().unwrap());
+                self.execute(&sql, &cells);
+            }
+            Op::Delete => self.delete(table, change.before.as_ref().unwrap()),
+            Op::Update => self.update(table, change.before.as_ref().unwrap(), change.after.as_ref().unwrap()),
         }
         Ok(())
     }
 
     fn sequence(&mut self, table: &str, value: Option<i64>) -> Result<()> {
-        self.flush();
         self.db.execute("DELETE FROM sqlite_sequence WHERE name = ?1", [table]).unwrap();
         if let Some(value) = value {
             self.db.execute("INSERT INTO sqlite_sequence VALUES (?1, ?2)", (table, value)).unwrap();
@@ -195,7 +187,6 @@ impl Sink for Replica {
     }
 
     fn commit(&mut self, _: &Txn) -> Result<()> {
-        self.flush();
         self.run("COMMIT");
         self.transactions += 1;
         Ok(())

@@ -11,7 +11,9 @@
 //!
 //! Order of what the sink gets: DDL that drops, alters and creates tables; rows; DDL of indexes, views and triggers;
 //! sequences. Rows of a table with some uniqueness besides its tree's key come deletes first, then updates, then
-//! inserts (the trees are walked once for each that occurs); of other tables in key order.
+//! inserts (the trees are walked once for each that occurs); of other tables in key order. Where two or more rows of
+//! such a table change what has to be unique, these are told as deletes and inserts, since no order of updates is
+//! free of conflicts in general (two rows that exchange a value). So what is told can be applied row by row.
 //!
 //! After an error the decoder's state is between two transactions, and it refuses to go on.
 
@@ -365,7 +367,7 @@ impl Decoder {
             self.diff_touched(&old_schema, &after, &mut sequence, sink)?;
         }
         self.header = Some(after);
-        self.tell_sequences(&after, sequence, sink)
+        self.tell_sequences((before, &old_schema), &after, sequence, sink)
     }
 
     /// Step 2: whether a row of the schema differs.
@@ -507,11 +509,13 @@ impl Decoder {
         let in_order = tables.new.needs_order();
         let mut seen = Seen::default();
         let by_value = relaid || tables.remap.is_some();
-        for pass in [Pass::First, Pass::Updates, Pass::Inserts] {
+        for pass in [Pass::First, Pass::KeyDeletes, Pass::Updates, Pass::Inserts] {
+            let later = wanted && in_order;
             let needed = match pass {
                 Pass::First => true,
-                Pass::Updates => wanted && in_order && seen.updates > 0,
-                Pass::Inserts => wanted && in_order && seen.inserts > 0,
+                Pass::KeyDeletes => later && seen.splits(),
+                Pass::Updates => later && seen.updates > 0,
+                Pass::Inserts => later && (seen.inserts > 0 || seen.splits()),
             };
             if !needed {
                 continue;
@@ -560,42 +564,69 @@ impl Decoder {
             }
         }
         self.store.links.record(false);
-        if tables.new.autoincrement && wanted && (seen.inserts > 0 || seen.updates > 0 || tables.old.is_none()) {
-            sequence.tables.push(tables.new.name.clone());
+        if tables.new.autoincrement && wanted && seen.has_rows {
+            sequence.tables.push((tables.new.name.clone(), seen.rowid_max));
         }
         Ok(())
     }
 
-    /// The counters that changed, or that the replaying of inserts may change.
-    fn tell_sequences<S: Sink>(&mut self, header: &DbHeader, mut work: SequenceWork, sink: &mut S) -> Result<()> {
+    /// The counters that are not what replaying the rows makes them: a row inserted under `rowid` leaves the greater of
+    /// `rowid` and the counter before.
+    fn tell_sequences<S: Sink>(
+        &mut self,
+        before: (Option<DbHeader>, &Schema),
+        after: &DbHeader,
+        mut work: SequenceWork,
+        sink: &mut S,
+    ) -> Result<()> {
         if work.tables.is_empty() {
             return Ok(());
         }
         work.tables.sort_unstable();
-        work.tables.dedup();
         let schema = Arc::clone(&self.schema);
-        let mut values: Vec<(String, i64)> = Vec::new();
-        if let Some(table) = schema.tables.iter().find(|table| table.name == SEQUENCE) {
-            let Decoder { store, new, .. } = self;
-            new.start(store, Some(tree_of(table, table.root, header.usable, true)))?;
-            while new.valid() {
-                new.parse(store)?;
-                let row = row(new, table, None);
-                if let (Some(name), Value::Int(value)) = (text_of(row.get(0), table.encoding), row.get(1)) {
-                    values.push((name, value));
-                }
-                new.advance(store)?;
-            }
-        }
-        for name in &work.tables {
+        let old = match before.0 {
+            Some(header) => self.read_sequences(Side::Old, before.1, &header)?,
+            None => Vec::new(),
+        };
+        let new = self.read_sequences(Side::New, &schema, after)?;
+        let value_of = |values: &[(String, i64)], name: &str| {
+            values.iter().find(|(of, _)| of.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
+        };
+        let mut from = 0;
+        while let Some((name, _)) = work.tables.get(from) {
+            let same = work.tables.get(from..).unwrap_or_default();
+            let same = same.get(..same.partition_point(|(other, _)| other == name)).unwrap_or_default();
+            from += same.len();
             let Some(table) = schema.table(name).filter(|table| table.autoincrement) else { continue };
-            if !sink.wants(table) {
-                continue;
+            let inserted = same.iter().filter_map(|(_, rowid)| *rowid).max();
+            let replayed = match (value_of(&old, name), inserted) {
+                (value, None) => value,
+                (value, Some(rowid)) => Some(rowid.max(value.unwrap_or(0))),
+            };
+            let value = value_of(&new, name);
+            if value != replayed && sink.wants(table) {
+                sink.sequence(&table.name, value)?;
             }
-            let value = values.iter().find(|(of, _)| of.eq_ignore_ascii_case(name)).map(|(_, value)| *value);
-            sink.sequence(&table.name, value)?;
         }
         Ok(())
+    }
+
+    /// Every AUTOINCREMENT counter on `side`.
+    fn read_sequences(&mut self, side: Side, schema: &Schema, header: &DbHeader) -> Result<Vec<(String, i64)>> {
+        let mut values = Vec::new();
+        let Some(table) = schema.tables.iter().find(|table| table.name == SEQUENCE) else { return Ok(values) };
+        let Decoder { store, old, new, .. } = self;
+        let cursor = if side == Side::Old { old } else { new };
+        cursor.start(store, Some(tree_of(table, table.root, header.usable, true)))?;
+        while cursor.valid() {
+            cursor.parse(store)?;
+            let row = row(cursor, table, None);
+            if let (Some(name), Value::Int(value)) = (text_of(row.get(0), table.encoding), row.get(1)) {
+                values.push((name, value));
+            }
+            cursor.advance(store)?;
+        }
+        Ok(values)
     }
 
     /// Compares the map with a fresh one: a debugging aid. Stale overflow entries are allowed, missing ones are not.
@@ -637,21 +668,36 @@ impl Decoder {
 enum Pass {
     /// All, or where the order matters, deletes.
     First,
+    /// The first halves of updates that are told as delete and insert.
+    KeyDeletes,
+    /// Other updates.
     Updates,
+    /// Inserts, and the second halves.
     Inserts,
 }
 
-/// How many changes of the kinds that come later the first pass has met.
+/// What the first pass has met.
 #[derive(Default)]
 struct Seen {
+    has_rows: bool,
     updates: u64,
+    key_updates: u64,
     inserts: u64,
+    /// The greatest rowid of a row that an applier may insert.
+    rowid_max: Option<i64>,
 }
 
-/// Tables whose AUTOINCREMENT counter is to be told.
+impl Seen {
+    /// Whether updates of what has to be unique are told as delete and insert.
+    fn splits(&self) -> bool {
+        self.key_updates > 1
+    }
+}
+
+/// Tables whose AUTOINCREMENT counter may have to be told, with the greatest rowid that was inserted.
 #[derive(Default)]
 struct SequenceWork {
-    tables: Vec<String>,
+    tables: Vec<(String, Option<i64>)>,
 }
 
 impl SequenceWork {
@@ -665,11 +711,11 @@ impl SequenceWork {
     ) -> Result<()> {
         if found != Found::Inserted {
             old.parse(store)?;
-            self.tables.extend(text_of(row(old, table, None).get(0), table.encoding));
+            self.tables.extend(text_of(row(old, table, None).get(0), table.encoding).map(|name| (name, None)));
         }
         if found != Found::Deleted {
             new.parse(store)?;
-            self.tables.extend(text_of(row(new, table, None).get(0), table.encoding));
+            self.tables.extend(text_of(row(new, table, None).get(0), table.encoding).map(|name| (name, None)));
         }
         Ok(())
     }
@@ -706,20 +752,23 @@ fn tell<S: Sink>(
     seen: &mut Seen,
     sink: &mut S,
 ) -> Result<()> {
-    if pass == Pass::First {
-        match found {
-            Found::Inserted => seen.inserts += 1,
-            Found::Differs => seen.updates += 1,
-            Found::Deleted => {}
+    let first = pass == Pass::First;
+    if first {
+        seen.has_rows = true;
+        if found != Found::Deleted {
+            seen.rowid_max = seen.rowid_max.max(Some(new.rowid()));
         }
+        seen.inserts += u64::from(found == Found::Inserted);
     }
-    let turn = match found {
-        Found::Deleted => Pass::First,
-        Found::Differs => Pass::Updates,
-        Found::Inserted => Pass::Inserts,
-    };
-    if in_order && turn != pass {
-        return Ok(());
+    if in_order {
+        let now = match found {
+            Found::Deleted => first,
+            Found::Inserted => pass == Pass::Inserts,
+            Found::Differs => true,
+        };
+        if !now {
+            return Ok(());
+        }
     }
     let table = tables.new;
     if found != Found::Inserted {
@@ -736,11 +785,27 @@ fn tell<S: Sink>(
         Found::Inserted => Change { table, op: Op::Insert, before: None, after: Some(after()) },
         Found::Differs => {
             let (before, after) = (before(), after());
+            let differs = |column: &usize| before.get(*column) != after.get(*column);
+            let mut columns = (0..table.columns.len()).filter(differs);
             // A short record and one with the same defaults written out are the same row.
-            if (0..table.columns.len()).all(|column| before.get(column) == after.get(column)) {
-                return Ok(());
+            let Some(one) = columns.next() else { return Ok(()) };
+            let update = Change { table, op: Op::Update, before: Some(before), after: Some(after) };
+            if !in_order {
+                return sink.row(&update);
             }
-            Change { table, op: Op::Update, before: Some(before), after: Some(after) }
+            let is_key = table.is_unique_column(one) || columns.any(|column| table.is_unique_column(column));
+            let splits = is_key && seen.splits();
+            match pass {
+                Pass::First => {
+                    seen.updates += 1;
+                    seen.key_updates += u64::from(is_key);
+                    return Ok(());
+                }
+                Pass::KeyDeletes if splits => Change { op: Op::Delete, after: None, ..update },
+                Pass::Updates if !splits => update,
+                Pass::Inserts if splits => Change { op: Op::Insert, before: None, ..update },
+                _ => return Ok(()),
+            }
         }
     };
     sink.row(&change)

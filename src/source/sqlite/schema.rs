@@ -142,6 +142,26 @@ pub struct Column {
     slot: Option<u16>,
 }
 
+/// A UNIQUE constraint or index.
+#[derive(Clone, Debug)]
+pub struct Unique {
+    /// Its columns; `None` when rows do not show what it compares: an expression, or a partial index.
+    pub columns: Option<Vec<usize>>,
+    /// How each is compared.
+    pub parts: Vec<KeyPart>,
+    /// Whether it is the declared primary key.
+    pub primary: bool,
+}
+
+/// A foreign key.
+#[derive(Clone, Debug)]
+pub struct Reference {
+    /// The table it points to.
+    pub table: String,
+    /// Own columns and the names of the others', which are empty when it points to the primary key.
+    pub columns: Vec<(usize, String)>,
+}
+
 /// A table.
 #[derive(Clone, Debug)]
 pub struct Table {
@@ -165,8 +185,10 @@ pub struct Table {
     pub rowid_name: Option<&'static str>,
     /// Columns of the declared primary key, in its order.
     pub primary_key: Vec<usize>,
-    /// Columns of each further UNIQUE constraint or index; an expression makes it `None`.
-    pub uniques: Vec<Option<Vec<usize>>>,
+    /// Further UNIQUE constraints and indexes.
+    pub uniques: Vec<Unique>,
+    /// What it refers to.
+    pub references: Vec<Reference>,
     /// Order of the tree's keys (WITHOUT ROWID).
     pub key_parts: Vec<KeyPart>,
     /// Whether rowids are never used again.
@@ -191,10 +213,13 @@ impl Table {
     /// Whether the order of changes within a transaction matters: some uniqueness besides the tree's own key, or keys
     /// whose order is not known for sure.
     pub fn needs_order(&self) -> bool {
-        let rowid_and_key = !self.without_rowid && self.rowid_alias.is_none() && !self.primary_key.is_empty();
-        rowid_and_key
-            || !self.uniques.is_empty()
-            || self.key_parts.iter().any(|part| part.collation != Collation::Binary)
+        !self.uniques.is_empty() || self.key_parts.iter().any(|part| part.collation != Collation::Binary)
+    }
+
+    /// Whether changing this column may break a uniqueness until other rows of the transaction have changed too.
+    #[inline]
+    pub fn is_unique_column(&self, column: usize) -> bool {
+        self.uniques.iter().any(|unique| unique.columns.as_ref().is_none_or(|columns| columns.contains(&column)))
     }
 
     /// A column of a stored row.
@@ -418,27 +443,46 @@ impl DefinitionReader {
         let mut key_parts = Vec::new();
         let mut stored: Option<Vec<usize>> = None;
         let mut has_key_index = false;
-        let list: Vec<(String, String)> = db
-            .prepare_cached("SELECT name, origin FROM pragma_index_list(?1) WHERE \"unique\" ORDER BY name")?
-            .query_map([&object.name], |row| Ok((row.get(0)?, row.get(1)?)))?
+        let list: Vec<(String, String, bool)> = db
+            .prepare_cached("SELECT name, origin, partial FROM pragma_index_list(?1) WHERE \"unique\" ORDER BY name")?
+            .query_map([&object.name], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
             .collect::<rusqlite::Result<_>>()?;
-        for (name, origin) in list {
+        for (name, origin, partial) in list {
             let mut statement =
                 db.prepare_cached("SELECT cid, \"desc\", coll, key FROM pragma_index_xinfo(?1) ORDER BY seqno")?;
             let entries: Vec<(i64, bool, String, bool)> = statement
                 .query_map([&name], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
                 .collect::<rusqlite::Result<_>>()?;
-            if origin == "pk" {
-                has_key_index = true;
-                if without_rowid {
-                    key_parts = entries.iter().filter(|entry| entry.3).map(key_part).collect();
-                    stored = Some(entries.iter().filter_map(|entry| usize::try_from(entry.0).ok()).collect());
-                }
+            has_key_index |= origin == "pk";
+            let parts: Vec<KeyPart> = entries.iter().filter(|entry| entry.3).map(key_part).collect();
+            if origin == "pk" && without_rowid {
+                key_parts = parts;
+                stored = Some(entries.iter().filter_map(|entry| usize::try_from(entry.0).ok()).collect());
             } else {
-                let keys = entries.iter().filter(|entry| entry.3);
-                uniques.push(keys.map(|entry| usize::try_from(entry.0).ok()).collect());
+                let columns = entries.iter().filter(|entry| entry.3).map(|entry| usize::try_from(entry.0).ok());
+                let columns = columns.collect::<Option<Vec<usize>>>().filter(|_| !partial);
+                uniques.push(Unique { columns, parts, primary: origin == "pk" });
             }
         }
+        let mut references: Vec<Reference> = Vec::new();
+        let mut statement = db.prepare_cached(
+            "SELECT id, \"table\", \"from\", coalesce(\"to\", '') FROM pragma_foreign_key_list(?1) ORDER BY id, seq",
+        )?;
+        let mut rows = statement.query([&object.name])?;
+        let mut last = None;
+        while let Some(row) = rows.next()? {
+            let id: i64 = row.get(0)?;
+            if last.replace(id) != Some(id) {
+                references.push(Reference { table: row.get(1)?, columns: Vec::new() });
+            }
+            let own: String = row.get(2)?;
+            let place = columns.iter().position(|column| column.name.eq_ignore_ascii_case(&own));
+            if let (Some(reference), Some(place)) = (references.last_mut(), place) {
+                reference.columns.push((place, row.get(3)?));
+            }
+        }
+        drop(rows);
+        drop(statement);
         let rowid_alias = match primary_key.as_slice() {
             [column] if !without_rowid && !has_key_index => Some(*column),
             _ => None,
@@ -466,6 +510,7 @@ impl DefinitionReader {
             rowid_name,
             primary_key,
             uniques,
+            references,
             key_parts,
             encoding,
             made_from,

@@ -1,2 +1,26 @@
+complete -c rlog-dump -s f -l format -d 'What to print' -r -f -a "text\t'For people: a block for each transaction, times local'
+json\t'One object a line, see JSON LINES'
+sql\t'Statements that do it again'
+hex\t'Annotated bytes'
+stats\t'Counts, sizes and durations'"
+complete -c rlog-dump -l since -d 'Only what happened at or after this time or position (see TIMES AND POSITIONS)' -r
+complete -c rlog-dump -l until -d 'Only what happened before this time or up to this position' -r
+complete -c rlog-dump -s t -l table -d 'Only these tables: `database.table` or `table`, with `*`, `?` and `[...]`' -r
+complete -c rlog-dump -l op -d 'Only these operations, separated by commas: insert, update, delete, statement, ddl, truncate' -r -f -a "insert\t''
+update\t''
+delete\t''
+statement\t''
+ddl\t''
+truncate\t''"
+complete -c rlog-dump -l txn -d 'Only this transaction: its txid (42:1234), its position, or its GTID' -r
+complete -c rlog-dump -s c -l where -d 'Only rows of which this is true before or after the change; several must all be true' -r
+complete -c rlog-dump -l fields -d 'Print only these columns of rows, separated by commas' -r
+complete -c rlog-dump -s n -l limit -d 'Stop after so many rows and statements' -r
+complete -c rlog-dump -l color -d 'Colours in text output' -r -f -a "auto\t'On a terminal, unless $NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c rlog-dump -l follow -d 'Wait for more at the end of the last file'
+complete -c rlog-dump -l json-seq -d 'Separate JSON objects as RFC 7464 says: a record separator (0x1e) before each'
+complete -c rlog-dump -s 0 -l null -d 'End each JSON object with a zero byte in place of a newline'
 complete -c rlog-dump -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rlog-dump -s V -l version -d 'Print version'

@@ -1,17 +1,232 @@
 //! rlog-dump: arguments and report.
 
+use std::fs::File;
+use std::io::{self, IsTerminal as _};
+use std::os::fd::AsFd as _;
+use std::path::PathBuf;
+
+use clap::{Args as _, FromArgMatches as _};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
 use crate::cli::{Manual, Tool};
-use crate::error::{Class, Error, Result};
+use crate::dump::select::{Bound, OPS, Predicate, TablePattern, TransactionName};
+use crate::dump::{self, Format, Options, Selection, Separator};
+use crate::error::{Error, Result};
 
 /// rlog-dump(1).
-pub const TOOL: Tool = Tool { name: "rlog-dump", command, manual: &MANUAL, run, closed_pipe_is_success: false };
+pub const TOOL: Tool = Tool { name: "rlog-dump", command, manual: &MANUAL, run, closed_pipe_is_success: true };
 
-const MANUAL: Manual = Manual::EMPTY;
+const MANUAL: Manual = Manual {
+    examples: &[
+        ("What happened since ten o'clock", "rlog-dump --since 10:00 mysql-bin.000042"),
+        ("Who deleted order 17", "rlog-dump --table shop.orders --op delete --where id=17 mysql-bin.0000*"),
+        (
+            "Every changed row as JSON",
+            "rlog-dump --format json mysql-bin.000042 | jq 'select(.kind == \"row\")'",
+        ),
+    ],
+    sections: &[("TIMES AND POSITIONS", TIMES), ("JSON LINES", JSON)],
+    files: &[],
+    environment: &[("TZ", "The zone of times without one, and of the times in text output.")],
+    see_also: &["jq(1)", "mariadb-binlog(1)"],
+};
 
-fn command() -> clap::Command {
-    clap::Command::new("rlog-dump").about("Not built yet")
+const TIMES: &str = "\
+A time is `2026-11-21T10:00:00Z` (or with another offset), `2026-11-21 10:00`, `2026-11-21`, `10:00` (today), `today`,
+`yesterday`, `now`, or `@SECONDS` since 1970. Without an offset it is local. A range of times includes its start
+and excludes its end. A transaction's time is that of its first statement.
+
+A position is `NAME.000042:1234` or `42:1234` as the server prints it (groups from there; groups that end there), a position
+as rlog prints it, or a GTID. The last two name a transaction, which is included on both sides.";
+
+const JSON: &str = "\
+`--format json` prints one object a line. Keys are only ever added, and keys without a value are left out. Times are UTC.
+
+= kind
+`stream`, `table`, `begin`, `row`, `statement`, `ddl`, `truncate`, `load-block`, `xa-decision`, `annotate`, `note`, `commit`,
+`prepared`, `discard`, `progress`, `heartbeat`, `gap`, `handover`, `snapshot_begin`, `snapshot_end`, `end`, `abort`.
+= txid
+The transaction, `FILE:OFFSET` of its first event. Lines between its `begin` and its `commit`, `prepared` or `discard` belong to it; what was
+discarded never happened.
+= position
+On `commit` and `prepared`: the position that --after, --since and rlog-apply understand.
+= time
+When the statement started (rows, statements), when the transaction started (begin) or was committed (commit).
+= server_id, thread, gtid, prev, window_start, incarnation, flags, origins, xid
+On `begin`, see rlog-format(5).
+= ordinal
+Of rows and statements: their number in the transaction, from 0, whatever is selected. With txid it names the event.
+= op, database, table
+On rows: `insert`, `update` or `delete`, and of which table.
+= before, after
+On rows: objects by column name, in the table's order. Inserts have no `before`, deletes no `after`.
+= key
+On rows: the columns of the primary key, or of a unique key that is never NULL, as they were before. Left out when no key is known.
+= absent, unchanged, absent_before
+On rows: columns that the log does not have in `after` (in `before` for deletes); those of them that are known to be as they
+were; for updates those that `before` lacks. Such a column is not NULL: it is not known.
+= sql, session
+On statements: the text, and what of the session it depends on, in the server's own numbers.
+
+Values: integers are numbers up to 2^53 and strings beyond. Decimals are strings, always. Dates, times and JSON documents are strings;
+timestamps are UTC. BIT is an integer; ENUM and SET are their texts, or their numbers when the log does not name the members. Bytes, and
+text that is not valid in its charset, are `{\"base64\":\"...\"}`. Strings never hold a raw control character or one that reorders text: these are escaped.";
+
+/// The arguments as typed.
+#[derive(clap::Args, Debug)]
+struct Arguments {
+    /// Files to read, in this order; `-` is standard input, which is also read when none is named
+    #[arg(value_name = "FILE|QUEUE")]
+    inputs: Vec<PathBuf>,
+
+    /// What to print
+    #[arg(short, long, value_enum, default_value_t = FormatName::Text)]
+    format: FormatName,
+
+    /// Only what happened at or after this time or position (see TIMES AND POSITIONS)
+    #[arg(long, value_name = "TIME|POSITION", help_heading = "Selection")]
+    since: Option<String>,
+
+    /// Only what happened before this time or up to this position
+    #[arg(long, value_name = "TIME|POSITION", help_heading = "Selection")]
+    until: Option<String>,
+
+    /// Only these tables: `database.table` or `table`, with `*`, `?` and `[...]`
+    #[arg(short, long = "table", value_name = "GLOB", help_heading = "Selection")]
+    tables: Vec<String>,
+
+    /// Only these operations, separated by commas: insert, update, delete, statement, ddl, truncate
+    #[arg(long = "op", value_name = "OP", value_delimiter = ',', help_heading = "Selection",
+        value_parser = clap::builder::PossibleValuesParser::new(OPS.map(|(name, _)| name)))]
+    ops: Vec<String>,
+
+    /// Only this transaction: its txid (42:1234), its position, or its GTID
+    #[arg(long = "txn", value_name = "TXN", help_heading = "Selection")]
+    transactions: Vec<String>,
+
+    /// Only rows of which this is true before or after the change; several must all be true
+    ///
+    /// `COLUMN=VALUE`, or `!=`, `<`, `<=`, `>`, `>=`, `~REGEX` or `!~REGEX` in place of `=`. Numbers compare as numbers. `NULL` is
+    /// SQL's NULL. Columns whose names the log does not tell are `@1`, `@2` and so on.
+    #[arg(short, long = "where", value_name = "CONDITION", help_heading = "Selection")]
+    conditions: Vec<String>,
+
+    /// Print only these columns of rows, separated by commas
+    #[arg(long, value_name = "COLUMN", value_delimiter = ',', help_heading = "Selection")]
+    fields: Vec<String>,
+
+    /// Stop after so many rows and statements
+    #[arg(short = 'n', long, value_name = "N", help_heading = "Selection")]
+    limit: Option<u64>,
+
+    /// Wait for more at the end of the last file
+    #[arg(long)]
+    follow: bool,
+
+    /// Colours in text output
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t = Color::Auto)]
+    color: Color,
+
+    /// Separate JSON objects as RFC 7464 says: a record separator (0x1e) before each
+    #[arg(long, conflicts_with = "null")]
+    json_seq: bool,
+
+    /// End each JSON object with a zero byte in place of a newline
+    #[arg(short = '0', long)]
+    null: bool,
 }
 
-fn run(_matches: &clap::ArgMatches) -> Result<()> {
-    Err(Error::new(Class::Unavailable, "rlog-dump is not built yet in this version"))
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum FormatName {
+    /// For people: a block for each transaction, times local
+    Text,
+    /// One object a line, see JSON LINES
+    Json,
+    /// Statements that do it again
+    Sql,
+    /// Annotated bytes
+    Hex,
+    /// Counts, sizes and durations
+    Stats,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Color {
+    /// On a terminal, unless $NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+impl Color {
+    fn wanted(self) -> bool {
+        match self {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => {
+                io::stdout().is_terminal()
+                    && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+                    && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+            }
+        }
+    }
+}
+
+fn command() -> clap::Command {
+    let command = clap::Command::new("rlog-dump").about("Show what a log holds").long_about(
+        "Show what a log holds\n\nReads rlog files and streams, queues, and the logs that rlog-extract reads. Inputs are never changed. \
+         A closed standard output ends it quietly.",
+    );
+    Arguments::augment_args(command)
+}
+
+impl Arguments {
+    fn options(&self, zone: &TimeZone) -> Result<Options> {
+        let now = Timestamp::now();
+        let bound = |text: &Option<String>| text.as_deref().map(|text| Bound::parse(text, zone, now)).transpose();
+        let selection = Selection {
+            since: bound(&self.since)?,
+            until: bound(&self.until)?,
+            tables: self.tables.iter().map(|text| TablePattern::parse(text)).collect::<Result<_>>()?,
+            ops: OPS.iter().filter(|(name, _)| self.ops.iter().any(|op| op == name)).map(|(_, kind)| *kind).collect(),
+            transactions: self.transactions.iter().map(|text| TransactionName::parse(text)).collect::<Result<_>>()?,
+            conditions: self.conditions.iter().map(|text| Predicate::parse(text)).collect::<Result<_>>()?,
+            fields: self.fields.clone(),
+            limit: self.limit,
+        };
+        let format = match self.format {
+            FormatName::Text => Format::Text,
+            FormatName::Json => Format::Json,
+            FormatName::Sql => Format::Sql,
+            FormatName::Hex => Format::Hex,
+            FormatName::Stats => Format::Stats,
+        };
+        Ok(Options {
+            inputs: self.inputs.clone(),
+            format,
+            selection,
+            separator: match (self.json_seq, self.null) {
+                (true, _) => Separator::Sequence,
+                (_, true) => Separator::Zero,
+                _ => Separator::Line,
+            },
+            follow: self.follow,
+            zone: zone.clone(),
+            color: self.color.wanted(),
+        })
+    }
+}
+
+fn run(matches: &clap::ArgMatches) -> Result<()> {
+    let arguments = Arguments::from_arg_matches(matches).map_err(|error| Error::usage(error.to_string()))?;
+    if arguments.inputs.is_empty() && io::stdin().is_terminal() {
+        return Err(Error::usage("no file is named, and standard input is a terminal").hint("rlog-dump FILE"));
+    }
+    let options = arguments.options(&TimeZone::system())?;
+    // Not `io::stdout()`, which would look for newlines in every buffer.
+    let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(|error| Error::io("standard output", error))?;
+    dump::run(&options, &mut File::from(stdout))
 }

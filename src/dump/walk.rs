@@ -1,0 +1,390 @@
+//! From frames to what a printer prints: order and digests checked, definitions kept, the selection applied.
+//!
+//! A transaction's `begin` is handed to the printer when the transaction is selected; with a selection that may leave out
+//! parts of it ([`Selection::is_narrow`]) not before its first record that hits, so that a transaction without a hit prints
+//! nothing; nor does a stream of which nothing is shown. Annotations wait likewise for the row that they caused. A transaction that was printed and is cut off by
+//! damage, a discard or an abort is closed as discarded.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::output::Output;
+use super::select::{Reached, Selection};
+use super::table::Table;
+use crate::error::{Class, Error, Result};
+use crate::event::{EventError, RecordKind, RecordReader, Row, Rows, RowsOp, Statement};
+use crate::frame::{Abort, Begin, Checker, Commit, Coordinate, Frame, Position, Step, StreamHeader};
+
+/// The transaction that is open.
+#[derive(Debug)]
+pub struct Transaction {
+    /// Its number.
+    pub txid: Coordinate,
+    /// Its begin.
+    pub begin: Begin,
+    /// When it happened as far as is known: its own time, else the last one seen before it. Microseconds since 1970 UTC.
+    pub time_us: i64,
+    /// Rows and statements before the one at hand, whether shown or not.
+    pub ordinal: u64,
+}
+
+/// Most rows of a record whose images have no bytes at all (all columns absent). A number in a damaged or forged head must
+/// not keep us busy for hours.
+const EMPTY_ROWS_MAX: u32 = 1 << 20;
+
+/// How a transaction ended.
+#[derive(Clone, Copy, Debug)]
+pub enum Ending<'a> {
+    /// It was committed.
+    Commit(&'a Position, &'a Commit),
+    /// It is an XA group that waits for its decision.
+    Prepared(&'a Position, &'a Commit),
+    /// It never happened, or its end is missing; the text says why.
+    Discarded(&'a str),
+}
+
+/// Prints what the walk finds. Every method may leave the output as it is.
+pub trait Printer {
+    /// A stream starts.
+    fn stream(&mut self, out: &mut Output<'_>, header: &StreamHeader) -> Result<()>;
+    /// A table was defined, or defined anew, and rows of it follow.
+    fn table(&mut self, out: &mut Output<'_>, table: &Table) -> Result<()>;
+    /// A transaction starts.
+    fn begin(&mut self, out: &mut Output<'_>, transaction: &Transaction) -> Result<()>;
+    /// All rows of a record.
+    fn rows(
+        &mut self,
+        out: &mut Output<'_>,
+        transaction: &Transaction,
+        rows: &Rows<'_>,
+        table: &Rc<Table>,
+    ) -> Result<()> {
+        let mut ordinal = transaction.ordinal;
+        let mut iter = rows.iter(&table.definition)?;
+        while let Some(row) = iter.next()? {
+            self.row(out, transaction, rows, table, &row, ordinal)?;
+            ordinal += 1;
+        }
+        Ok(())
+    }
+    /// One row of a record.
+    fn row(
+        &mut self,
+        out: &mut Output<'_>,
+        transaction: &Transaction,
+        rows: &Rows<'_>,
+        table: &Rc<Table>,
+        row: &Row<'_>,
+        ordinal: u64,
+    ) -> Result<()>;
+    /// A statement, DDL, annotation and the like.
+    fn statement(
+        &mut self,
+        out: &mut Output<'_>,
+        transaction: &Transaction,
+        kind: RecordKind,
+        statement: &Statement<'_>,
+    ) -> Result<()>;
+    /// The transaction ends.
+    fn end(&mut self, out: &mut Output<'_>, transaction: &Transaction, ending: Ending<'_>) -> Result<()>;
+    /// A frame outside of transactions: progress, heartbeat, gap, handover, snapshot, end, abort.
+    fn mark(&mut self, out: &mut Output<'_>, step: &Step) -> Result<()>;
+    /// Nothing follows.
+    fn finish(&mut self, out: &mut Output<'_>) -> Result<()>;
+}
+
+/// Walks frames.
+pub struct Walk<'a> {
+    checker: Checker,
+    records: RecordReader,
+    session: Session<'a>,
+}
+
+/// Everything but what lends out records.
+struct Session<'a> {
+    selection: &'a Selection,
+    everything: bool,
+    narrow: bool,
+    reached: Reached,
+    tables: HashMap<u64, Rc<Table>>,
+    table_last: Option<(u64, Rc<Table>)>,
+    /// Numbers of the definitions that the printer has seen.
+    table_shown: HashMap<u64, u64>,
+    tables_seen: u64,
+    open: Option<Open>,
+    time_last_us: i64,
+    /// Header of a stream of which nothing was shown yet.
+    stream: Option<Box<StreamHeader>>,
+    hits: u64,
+    left: u64,
+    scratch: Vec<u8>,
+}
+
+struct Open {
+    transaction: Transaction,
+    selected: bool,
+    shown: bool,
+    /// Bodies of annotations that wait for a row that is shown.
+    annotations: Vec<Vec<u8>>,
+}
+
+impl<'a> Walk<'a> {
+    /// Walks what is selected.
+    pub fn new(selection: &'a Selection) -> Walk<'a> {
+        Walk {
+            checker: Checker::new(),
+            records: RecordReader::new(),
+            session: Session {
+                selection,
+                everything: selection.is_everything(),
+                narrow: selection.is_narrow(),
+                reached: Reached::default(),
+                tables: HashMap::new(),
+                table_last: None,
+                table_shown: HashMap::new(),
+                tables_seen: 0,
+                open: None,
+                time_last_us: 0,
+                stream: None,
+                hits: 0,
+                left: selection.limit.unwrap_or(u64::MAX),
+                scratch: Vec::new(),
+            },
+        }
+    }
+
+    /// Transactions, rows and statements that were shown.
+    pub fn hits(&self) -> u64 {
+        self.session.hits
+    }
+
+    /// Whether as much was shown as the selection allows, and no transaction is open.
+    pub fn is_done(&self) -> bool {
+        self.session.left == 0 && self.session.open.is_none()
+    }
+
+    /// The state of the stream.
+    pub fn checker(&self) -> &Checker {
+        &self.checker
+    }
+
+    /// Takes a frame.
+    pub fn frame(&mut self, frame: &Frame<'_>, printer: &mut dyn Printer, out: &mut Output<'_>) -> Result<()> {
+        let step = self.checker.frame(frame)?;
+        let session = &mut self.session;
+        match step {
+            Step::Data => {
+                let Some(open) = session.open.as_ref() else { return Ok(()) };
+                if !open.selected {
+                    return Ok(());
+                }
+                let mut records = self.records.frame(frame);
+                let at = |error: EventError| Error::from(error).at(frame.at);
+                while let Some((kind, body)) = records.next().map_err(at)? {
+                    session.record(kind, body, printer, out).map_err(|error| error.at(frame.at))?;
+                }
+            }
+            Step::Definition(key) => session.define(key, frame)?,
+            Step::Begin(txid, begin) => {
+                self.records.reset();
+                session.begin(txid, *begin, printer, out)?;
+            }
+            Step::Commit(position, commit) => session.end(Ending::Commit(&position, &commit), printer, out)?,
+            Step::Prepared(position, commit) => session.end(Ending::Prepared(&position, &commit), printer, out)?,
+            Step::Discard(_) => session.end(Ending::Discarded("rolled back by the source"), printer, out)?,
+            Step::Stream(header, _) => {
+                session.end(Ending::Discarded("another stream begins inside the transaction"), printer, out)?;
+                session.reached = Reached::default();
+                if session.everything {
+                    printer.stream(out, &header)?;
+                } else {
+                    session.stream = Some(header);
+                }
+            }
+            Step::Abort(abort) => {
+                session.end(Ending::Discarded("its writer failed"), printer, out)?;
+                session.mark(&Step::Abort(abort), printer, out)?;
+            }
+            Step::Other => {}
+            step => {
+                if let Step::Progress(progress) | Step::Heartbeat(progress) | Step::Gap(progress) = &step {
+                    session.time_last_us = session.time_last_us.max(progress.time_us);
+                }
+                session.mark(&step, printer, out)?;
+            }
+        }
+        out.spill()
+    }
+
+    /// Closes a transaction whose end will not come.
+    pub fn cut_off(&mut self, why: &str, printer: &mut dyn Printer, out: &mut Output<'_>) -> Result<()> {
+        self.records.reset();
+        self.session.end(Ending::Discarded(why), printer, out)
+    }
+
+    /// Goes on behind damage: the open transaction is closed as discarded.
+    pub fn resynchronise(&mut self, printer: &mut dyn Printer, out: &mut Output<'_>) -> Result<()> {
+        self.cut_off("its end is lost", printer, out)?;
+        self.checker.resynchronise();
+        Ok(())
+    }
+}
+
+impl Session<'_> {
+    fn define(&mut self, key: u64, frame: &Frame<'_>) -> Result<()> {
+        if self.tables.get(&key).is_some_and(|table| table.is(frame.payload)) {
+            return Ok(());
+        }
+        self.tables_seen += 1;
+        let table = Table::decode(frame.payload, self.tables_seen).map_err(|error| Error::from(error).at(frame.at))?;
+        self.tables.insert(key, Rc::new(table));
+        self.table_last = None;
+        Ok(())
+    }
+
+    fn begin(&mut self, txid: Coordinate, begin: Begin, printer: &mut dyn Printer, out: &mut Output<'_>) -> Result<()> {
+        if begin.time_us != 0 {
+            self.time_last_us = begin.time_us;
+        }
+        let time_us = self.time_last_us;
+        let selected = self.left > 0 && self.selection.transaction(&mut self.reached, txid, &begin, time_us);
+        let transaction = Transaction { txid, begin, time_us, ordinal: 0 };
+        let open = self.open.insert(Open { transaction, selected, shown: false, annotations: Vec::new() });
+        if selected && !self.narrow {
+            open.show(&mut self.stream, &mut self.hits, printer, out)?;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, ending: Ending<'_>, printer: &mut dyn Printer, out: &mut Output<'_>) -> Result<()> {
+        let Some(open) = self.open.take() else { return Ok(()) };
+        if let Ending::Commit(_, commit) | Ending::Prepared(_, commit) = ending {
+            self.time_last_us = self.time_last_us.max(commit.time_us);
+        }
+        if open.shown { printer.end(out, &open.transaction, ending) } else { Ok(()) }
+    }
+
+    fn mark(&mut self, step: &Step, printer: &mut dyn Printer, out: &mut Output<'_>) -> Result<()> {
+        if self.everything { printer.mark(out, step) } else { Ok(()) }
+    }
+
+    fn record(&mut self, kind: RecordKind, body: &[u8], printer: &mut dyn Printer, out: &mut Output<'_>) -> Result<()> {
+        if let Some(op) = RowsOp::of_record(kind) {
+            return self.rows(kind, &Rows::decode(op, body)?, printer, out);
+        }
+        let Some(open) = &mut self.open else { return Ok(()) };
+        if matches!(kind, RecordKind::Annotate | RecordKind::Note) {
+            if self.narrow {
+                // Those before rows of another table are of no interest.
+                open.annotations.clear();
+                open.annotations.push(body.to_vec());
+            } else if self.left > 0 {
+                printer.statement(out, &open.transaction, kind, &Statement::decode(body)?)?;
+            }
+            return Ok(());
+        }
+        let statement = Statement::decode(body)?;
+        if self.left > 0 && (!self.narrow || self.selection.statement(kind, &statement)) {
+            open.show(&mut self.stream, &mut self.hits, printer, out)?;
+            printer.statement(out, &open.transaction, kind, &statement)?;
+            self.hits += 1;
+            self.left -= 1;
+        }
+        open.transaction.ordinal += 1;
+        Ok(())
+    }
+
+    fn rows(
+        &mut self,
+        kind: RecordKind,
+        rows: &Rows<'_>,
+        printer: &mut dyn Printer,
+        out: &mut Output<'_>,
+    ) -> Result<()> {
+        let Some(open) = &mut self.open else { return Ok(()) };
+        let table = match &self.table_last {
+            Some((key, table)) if *key == rows.key => table.clone(),
+            _ => {
+                let table = self.tables.get(&rows.key).ok_or_else(|| {
+                    Error::damage(format!("rows refer to table {:016x}, which was not defined", rows.key))
+                })?;
+                self.table_last = Some((rows.key, table.clone()));
+                table.clone()
+            }
+        };
+        let definition = &table.definition;
+        if rows.images.is_empty() && rows.count > EMPTY_ROWS_MAX {
+            return Err(Error::damage(format!("{} rows of {} have no bytes", rows.count, table.name())));
+        }
+        if self.left > 0 && (!self.narrow || self.selection.rows(kind, &definition.database, &definition.table)) {
+            let whole = self.selection.conditions.is_empty() && u64::from(rows.count) <= self.left;
+            if whole {
+                open.show(&mut self.stream, &mut self.hits, printer, out)?;
+                show_table(&mut self.table_shown, rows.key, &table, printer, out)?;
+                printer.rows(out, &open.transaction, rows, &table)?;
+                self.hits += u64::from(rows.count);
+                self.left -= u64::from(rows.count);
+            } else {
+                let mut ordinal = open.transaction.ordinal;
+                let mut iter = rows.iter(definition)?;
+                while let Some(row) = iter.next()? {
+                    if self.left > 0 && self.selection.row(&row, &table, &mut self.scratch)? {
+                        open.show(&mut self.stream, &mut self.hits, printer, out)?;
+                        show_table(&mut self.table_shown, rows.key, &table, printer, out)?;
+                        printer.row(out, &open.transaction, rows, &table, &row, ordinal)?;
+                        self.hits += 1;
+                        self.left -= 1;
+                        out.spill()?;
+                    }
+                    ordinal += 1;
+                }
+            }
+        }
+        open.transaction.ordinal += u64::from(rows.count);
+        Ok(())
+    }
+}
+
+fn show_table(
+    shown: &mut HashMap<u64, u64>,
+    key: u64,
+    table: &Table,
+    printer: &mut dyn Printer,
+    out: &mut Output<'_>,
+) -> Result<()> {
+    if shown.insert(key, table.number) != Some(table.number) {
+        printer.table(out, table)?;
+    }
+    Ok(())
+}
+
+impl Open {
+    /// Prints what waited for the first hit.
+    fn show(
+        &mut self,
+        stream: &mut Option<Box<StreamHeader>>,
+        hits: &mut u64,
+        printer: &mut dyn Printer,
+        out: &mut Output<'_>,
+    ) -> Result<()> {
+        if let Some(header) = stream.take() {
+            printer.stream(out, &header)?;
+        }
+        if !self.shown {
+            self.shown = true;
+            *hits += 1;
+            printer.begin(out, &self.transaction)?;
+        }
+        for body in self.annotations.drain(..) {
+            printer.statement(out, &self.transaction, RecordKind::Annotate, &Statement::decode(&body)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// The error that an abort frame stands for.
+pub fn abort_error(abort: &Abort) -> Error {
+    let class = Class::from_exit_status(abort.status).unwrap_or(Class::Io);
+    let message = if abort.message.is_empty() { "no message" } else { abort.message.as_str() };
+    Error::new(class, format!("the stream's writer failed: {message}"))
+}

@@ -1,0 +1,6 @@
+//! rlog-dump as its users run it.
+
+pub mod sample;
+
+mod formats;
+mod selection;

@@ -21,10 +21,7 @@ const MANUAL: Manual = Manual {
     examples: &[
         ("What happened since ten o'clock", "rlog-dump --since 10:00 mysql-bin.000042"),
         ("Who deleted order 17", "rlog-dump --table shop.orders --op delete --where id=17 mysql-bin.0000*"),
-        (
-            "Every changed row as JSON",
-            "rlog-dump --format json mysql-bin.000042 | jq 'select(.kind == \"row\")'",
-        ),
+        ("Every changed row as JSON", "rlog-dump --format json mysql-bin.000042 | jq 'select(.kind == \"row\")'"),
     ],
     sections: &[("TIMES AND POSITIONS", TIMES), ("JSON LINES", JSON)],
     files: &[],

@@ -23,7 +23,6 @@ mod json;
 mod moment;
 mod output;
 pub mod select;
-mod shim;
 mod table;
 mod text;
 mod walk;
@@ -38,7 +37,6 @@ use crate::error::{Class, Error, Result};
 
 pub use json::Separator;
 pub use select::Selection;
-pub(crate) use shim::{Form, text_of};
 
 use input::Input;
 use json::JsonPrinter;

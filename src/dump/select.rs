@@ -11,8 +11,8 @@ use jiff::tz::TimeZone;
 
 use super::moment;
 use super::table::Table;
-use super::text_of;
 use crate::error::{Error, Result};
+use crate::event::text::render;
 use crate::event::{Image, RecordKind, Row, Statement, Value};
 use crate::frame::{Begin, Coordinate, Incarnation, PositionSpec};
 
@@ -361,9 +361,8 @@ impl Selection {
                 Value::Absent | Value::Unchanged => false,
                 Value::Null => condition.holds(None),
                 value => {
-                    scratch.clear();
-                    text_of(scratch, value, column);
-                    condition.holds(Some(&String::from_utf8_lossy(scratch)))
+                    let rendered = render(value, column, scratch);
+                    condition.holds(Some(&String::from_utf8_lossy(rendered.bytes)))
                 }
             };
             if !holds {

@@ -23,8 +23,8 @@ use super::moment;
 use super::output::Output;
 use super::table::Table;
 use super::walk::{Ending, Printer, Transaction};
-use super::{Form, text_of};
 use crate::error::Result;
+use crate::event::text::{Form, render};
 use crate::event::{Column, Image, RecordKind, Row, Rows, RowsOp, Statement, Value};
 use crate::frame::{Commit, Step, StreamHeader};
 
@@ -183,22 +183,24 @@ pub fn put_value(out: &mut Vec<u8>, value: Value<'_>, column: &Column) {
         Value::Unchanged => out.extend_from_slice(b"(unchanged)"),
         Value::Null => out.extend_from_slice(b"NULL"),
         value => {
-            let mut text = Vec::new();
-            match text_of(&mut text, value, column) {
-                Form::Number => out.extend_from_slice(&text),
-                Form::Text => {
+            let mut scratch = Vec::new();
+            let rendered = render(value, column, &mut scratch);
+            match (rendered.form, rendered.text()) {
+                (Form::Integer | Form::Number | Form::Plain | Form::Json | Form::JsonDiff, Some(text)) => {
+                    put_terminal(out, text);
+                }
+                (_, Some(text)) => {
                     out.push(b'\'');
-                    let text = String::from_utf8_lossy(&text);
                     if text.contains(['\'', '\\']) {
                         put_terminal(out, &text.replace('\\', "\\\\").replace('\'', "''"));
                     } else {
-                        put_terminal(out, &text);
+                        put_terminal(out, text);
                     }
                     out.push(b'\'');
                 }
-                Form::Bytes => {
+                (_, None) => {
                     out.extend_from_slice(b"0x");
-                    put_hex(out, &text);
+                    put_hex(out, rendered.bytes);
                 }
             }
         }

@@ -6,8 +6,9 @@ use base64::engine::general_purpose::STANDARD;
 use super::same;
 use crate::dump::escape::put_json_string;
 use crate::dump::table::Table;
-use crate::dump::{Form, text_of};
-use crate::event::value::take_value;
+use crate::event::charset::{self, Decoder};
+use crate::event::text;
+use crate::event::value::{DateParts, DateTimeParts, take_value};
 use crate::event::{Column, ColumnKind, ColumnSet, Rows, Sign, Value};
 use crate::frame::fields::{take_bytes, take_varint};
 
@@ -66,6 +67,8 @@ pub struct ImagePlan {
 pub struct Keys {
     bytes: Vec<u8>,
     found: usize,
+    /// For texts that are made before they are escaped.
+    scratch: Vec<u8>,
 }
 
 impl Keys {
@@ -134,9 +137,9 @@ fn how(column: &Column) -> How {
     match column.kind {
         ColumnKind::Int { bytes, sign: Sign::Unsigned } => How::Unsigned(bytes),
         ColumnKind::Int { bytes, .. } => How::Signed(bytes),
-        ColumnKind::String { .. } => match column.charset.as_str() {
-            "binary" => How::Bytes,
-            "" | "utf8" | "utf8mb3" | "utf8mb4" | "ascii" => How::Text,
+        ColumnKind::String { .. } => match charset::decoder(&column.charset) {
+            Decoder::Binary => How::Bytes,
+            Decoder::Utf8 => How::Text,
             _ => How::Other,
         },
         ColumnKind::Geometry | ColumnKind::Vector => How::Bytes,
@@ -189,14 +192,16 @@ impl ImagePlan {
         list(&mut self.absent_before, b",\"absent_before\":[", &absent);
     }
 
-    /// Prints the members of one image, which is taken off the front of `input`. `None`: it is damaged.
+    /// Prints the members of one image, which is taken off the front of `input`, and keeps its key when `in_key`. `None`: it is
+    /// damaged.
     #[inline]
     pub fn put(
         &self,
         out: &mut Vec<u8>,
         plan: &TablePlan,
         input: &mut &[u8],
-        mut keys: Option<&mut Keys>,
+        keys: &mut Keys,
+        in_key: bool,
     ) -> Option<()> {
         let nulls = take_bytes(input, self.columns.len().div_ceil(8))?;
         let mut comma = false;
@@ -223,13 +228,11 @@ impl ImagePlan {
                     How::Bytes => put_base64(out, take_counted(input)?),
                     How::Other => {
                         let definition = plan.definitions.get(index)?;
-                        put_other(out, take_value(input, definition.kind, diff)?, definition);
+                        put_other(out, take_value(input, definition.kind, diff)?, definition, &mut keys.scratch);
                     }
                 }
             }
-            if column.in_key
-                && let Some(keys) = &mut keys
-            {
+            if in_key && column.in_key {
                 keys.add(out.get(member..)?);
             }
             if column.shown {
@@ -299,34 +302,50 @@ pub fn put_base64(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// A value through its text.
-fn put_other(out: &mut Vec<u8>, value: Value<'_>, column: &Column) {
+fn put_other(out: &mut Vec<u8>, value: Value<'_>, column: &Column, scratch: &mut Vec<u8>) {
+    // Texts without anything to escape are written in place.
+    let quoted = |out: &mut Vec<u8>, write: &dyn Fn(&mut Vec<u8>)| {
+        out.push(b'"');
+        write(out);
+        out.push(b'"');
+    };
     match value {
         Value::Int(value) => put_signed(out, value as u64, 8),
         Value::UInt(value) => put_unsigned(out, value),
         Value::Bit { bytes, .. } => {
             put_unsigned(out, bytes.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)))
         }
-        Value::Year(year) => out.extend_from_slice(itoa::Buffer::new().format(year).as_bytes()),
-        Value::Float(value) if !value.is_finite() => put_quoted(out, value.to_string().as_bytes()),
-        Value::Double(value) if !value.is_finite() => put_quoted(out, value.to_string().as_bytes()),
-        Value::Float(value) => out.extend_from_slice(ryu::Buffer::new().format_finite(value).as_bytes()),
-        Value::Double(value) => out.extend_from_slice(ryu::Buffer::new().format_finite(value).as_bytes()),
+        Value::Year(year) => text::write_uint(out, u64::from(year)),
+        Value::Float(value) if value.is_finite() => {
+            out.extend_from_slice(ryu::Buffer::new().format_finite(value).as_bytes());
+        }
+        Value::Double(value) if value.is_finite() => {
+            out.extend_from_slice(ryu::Buffer::new().format_finite(value).as_bytes());
+        }
+        Value::Decimal { packed, precision, scale } => {
+            out.push(b'"');
+            if text::write_decimal(out, packed, precision, scale) {
+                out.push(b'"');
+            } else {
+                out.pop();
+                put_base64(out, packed);
+            }
+        }
+        Value::Date(packed) => quoted(out, &|out| text::write_date(out, DateParts::unpack(packed))),
+        Value::DateTime { packed, fsp } => {
+            quoted(out, &|out| text::write_datetime(out, DateTimeParts::unpack(packed), fsp));
+        }
+        Value::Timestamp { us, fsp } => quoted(out, &|out| text::write_timestamp(out, us, fsp)),
+        Value::Time { us, fsp } => quoted(out, &|out| text::write_time(out, us, fsp)),
         value => {
-            // The text is written behind the output's end, then quoted from there: no buffer of its own.
-            let start = out.len();
-            let form = text_of(out, value, column);
-            let text = out.get(start..).unwrap_or(&[]).to_vec();
-            match form {
-                Form::Number => {}
-                Form::Text => {
-                    out.truncate(start);
-                    if !put_json_string(out, &text) {
-                        put_base64(out, &text);
+            let rendered = text::render(value, column, scratch);
+            match rendered.form {
+                text::Form::Integer if rendered.bytes.len() < 16 => out.extend_from_slice(rendered.bytes),
+                text::Form::Bytes => put_base64(out, rendered.bytes),
+                _ => {
+                    if !put_json_string(out, rendered.bytes) {
+                        put_base64(out, rendered.bytes);
                     }
-                }
-                Form::Bytes => {
-                    out.truncate(start);
-                    put_base64(out, &text);
                 }
             }
         }

@@ -155,13 +155,13 @@ fn put_row(
     keys.clear();
     if let Some(image) = before {
         out.extend_from_slice(b",\"before\":{");
-        image.put(out, plan, images, Some(keys))?;
+        image.put(out, plan, images, keys, true)?;
         out.push(b'}');
         out.extend_from_slice(if after.is_some() { &image.absent_before } else { &image.absent });
     }
     if let Some(image) = after {
         out.extend_from_slice(b",\"after\":{");
-        image.put(out, plan, images, if before.is_none() { Some(keys) } else { None })?;
+        image.put(out, plan, images, keys, before.is_none())?;
         out.push(b'}');
         out.extend_from_slice(&image.absent);
     }

@@ -93,15 +93,15 @@ fn text_shows_a_block_for_each_transaction() {
     id     1
     state  'new'
     note   'first'
-    price  '12.50'
-    day    '2026-11-21'
+    price  12.50
+    day    2026-11-21
     data   0x00ff
   insert shop.orders  id=2
     id     2
     state  'new'
     note   'it''s "2" \\ \u{1b}[2J\u{202e}'
-    price  '12.50'
-    day    '2026-11-21'
+    price  12.50
+    day    2026-11-21
     data   0x00ff
   commit 2 inserts  2026-11-21 10:00:00.500000+00:00  42:1000-1900,000000076553f100,00000abc,0-1-1
 

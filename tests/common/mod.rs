@@ -32,7 +32,9 @@
 mod programs;
 mod server;
 mod types;
+mod verbose;
 
-pub use programs::{corpus, repository, rlog, scratch, shell};
-pub use server::{Cells, Server, ServerBuilder};
+pub use programs::{CorpusFile, corpus, corpus_files, repository, rlog, scratch, shell};
+pub use server::{Cells, Server, ServerBuilder, server_program};
 pub use types::{TypeColumn, Types};
+pub use verbose::{VerboseRow, VerboseValue, verbose_rows};

@@ -58,3 +58,37 @@ pub fn corpus() -> Option<PathBuf> {
     eprintln!("no corpus at {}: this test has nothing to look at (set RLOG_CORPUS)", path.display());
     None
 }
+
+/// A file of the corpus and what its manifest says of it.
+pub struct CorpusFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// `binlog`, `binlog/relay`, `wal`, `companion`, …
+    pub kind: String,
+    /// What mariadb-binlog 10.11 says: `ok …` or its error.
+    pub mariadb_binlog: String,
+    /// What mysqlbinlog 9.7 says.
+    pub mysqlbinlog: String,
+    /// What is to be expected: `VALID: …`, `CORRUPT: …`, …
+    pub expected: String,
+}
+
+/// The corpus's files; none when this machine has no corpus.
+pub fn corpus_files() -> Vec<CorpusFile> {
+    let Some(corpus) = corpus() else { return Vec::new() };
+    let manifest = std::fs::read_to_string(corpus.join("MANIFEST.tsv")).expect("the corpus has a manifest");
+    let mut lines = manifest.lines().map(|line| line.split('\t').collect::<Vec<_>>());
+    let head = lines.next().expect("the manifest has a head");
+    let column =
+        |name: &str| head.iter().position(|column| *column == name).unwrap_or_else(|| panic!("no column {name}"));
+    let (file, kind, expected) = (column("file"), column("kind"), column("expected"));
+    let (mariadb, mysql) = (column("mariadb_binlog_10.11"), column("mysqlbinlog_9.7.4"));
+    let files = lines.map(|line| CorpusFile {
+        path: corpus.join(line[file]),
+        kind: line[kind].into(),
+        mariadb_binlog: line[mariadb].into(),
+        mysqlbinlog: line[mysql].into(),
+        expected: line[expected].into(),
+    });
+    files.collect()
+}

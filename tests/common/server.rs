@@ -33,7 +33,6 @@ pub struct ServerBuilder {
 /// A running (or stopped) server. Dropping it kills the server and removes its folder.
 pub struct Server {
     name: String,
-    root: PathBuf,
     dir: PathBuf,
     options: Vec<OsString>,
     port: u16,
@@ -76,26 +75,13 @@ impl ServerBuilder {
 
     /// Starts the server and waits until it answers.
     pub fn start(self) -> Server {
-        let root = servers().join(&self.name);
-        assert!(
-            root.join("versions").exists(),
-            "this test needs the server '{0}', which is not in {1}; get it with: tests/servers/fetch {0}",
-            self.name,
-            servers().display()
-        );
+        root_of(&self.name);
         let dir = self.dir.unwrap_or_else(|| {
             // Short, since the path of a socket may have 107 bytes.
             tempfile::Builder::new().prefix("rlog-server-").tempdir().expect("a folder for the server").keep()
         });
-        let mut server = Server {
-            name: self.name,
-            root,
-            dir,
-            options: self.options,
-            port: 0,
-            child: None,
-            connection: Mutex::new(None),
-        };
+        let mut server =
+            Server { name: self.name, dir, options: self.options, port: 0, child: None, connection: Mutex::new(None) };
         server.start();
         server
     }
@@ -341,9 +327,7 @@ impl Server {
 
     /// A program of this server (`mariadb-binlog`, `mysqlbinlog`, `mariadb-dump`, …), with its own libraries.
     pub fn program(&self, name: impl AsRef<OsStr>) -> Command {
-        let mut command = Command::new(self.root.join("run"));
-        command.arg(name).env("TZ", "UTC");
-        command
+        server_program(&self.name, name)
     }
 
     /// Closes the current binary log and begins the next.
@@ -406,6 +390,24 @@ impl Drop for Server {
 /// The folder of the fetched servers.
 fn servers() -> PathBuf {
     std::env::var_os("RLOG_SERVERS").map_or_else(|| repository().join(".servers"), PathBuf::from)
+}
+
+/// The folder of one server; fails the test with the command that fetches it.
+fn root_of(name: &str) -> PathBuf {
+    let root = servers().join(name);
+    assert!(
+        root.join("versions").exists(),
+        "this test needs the server '{name}', which is not in {}; get it with: tests/servers/fetch {name}",
+        servers().display()
+    );
+    root
+}
+
+/// A program of a fetched server that need not run: `mariadb-binlog` of `mariadb-10.11`, `mysqlbinlog` of `mysql-9.7`.
+pub fn server_program(server: &str, name: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(root_of(server).join("run"));
+    command.arg(name).env("TZ", "UTC");
+    command
 }
 
 /// A port that was free on 127.0.0.1 a moment ago.

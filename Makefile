@@ -34,6 +34,7 @@ build: tools
 	$(CARGO) build --release --locked
 
 demo: tools
+	.ci/tools sqlite3:sqlite3
 	$(CARGO) build --release --locked
 	PATH="$(CURDIR)/$(BUILT):$$PATH" examples/demo
 

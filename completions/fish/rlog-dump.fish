@@ -19,6 +19,8 @@ complete -c rlog-dump -s n -l limit -d 'Stop after so many rows and statements' 
 complete -c rlog-dump -l color -d 'Colours in text output' -r -f -a "auto\t'On a terminal, unless $NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c rlog-dump -l verify -d 'Check instead of printing: every problem with its offset, and which ranges are proven contiguous'
+complete -c rlog-dump -l salvage -d 'Print the transactions that are whole, and say what is lost'
 complete -c rlog-dump -l follow -d 'Wait for more at the end of the last file'
 complete -c rlog-dump -l json-seq -d 'Separate JSON objects as RFC 7464 says: a record separator (0x1e) before each'
 complete -c rlog-dump -s 0 -l null -d 'End each JSON object with a zero byte in place of a newline'

@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 
 use crate::cli::{Manual, Tool};
 use crate::dump::select::{Bound, OPS, Predicate, TablePattern, TransactionName};
-use crate::dump::{self, Format, Options, Selection, Separator};
+use crate::dump::{self, Action, Format, Options, Selection, Separator};
 use crate::error::{Error, Result};
 
 /// rlog-dump(1).
@@ -117,6 +117,19 @@ struct Arguments {
     #[arg(short = 'n', long, value_name = "N", help_heading = "Selection")]
     limit: Option<u64>,
 
+    /// Check instead of printing: every problem with its offset, and which ranges are proven contiguous
+    ///
+    /// Exits 65 when something is damaged, 81 when the source had lost something, 82 when only the end is missing. `--format json`
+    /// gives `problem`, `contiguous` and `verified` lines.
+    #[arg(long, conflicts_with_all = ["salvage", "follow"], help_heading = "Damage")]
+    verify: bool,
+
+    /// Print the transactions that are whole, and say what is lost
+    ///
+    /// The report goes to standard error; the exit status is that of --verify.
+    #[arg(long, conflicts_with = "follow", help_heading = "Damage")]
+    salvage: bool,
+
     /// Wait for more at the end of the last file
     #[arg(long)]
     follow: bool,
@@ -203,6 +216,11 @@ impl Arguments {
         };
         Ok(Options {
             inputs: self.inputs.clone(),
+            action: match (self.verify, self.salvage) {
+                (true, _) => Action::Verify,
+                (_, true) => Action::Salvage,
+                _ => Action::Print,
+            },
             format,
             selection,
             separator: match (self.json_seq, self.null) {
@@ -225,5 +243,5 @@ fn run(matches: &clap::ArgMatches) -> Result<()> {
     let options = arguments.options(&TimeZone::system())?;
     // Not `io::stdout()`, which would look for newlines in every buffer.
     let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(|error| Error::io("standard output", error))?;
-    dump::run(&options, &mut File::from(stdout))
+    dump::run(&options, &mut File::from(stdout), &mut |note| super::note(TOOL.name, note))
 }

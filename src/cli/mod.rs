@@ -77,6 +77,12 @@ pub fn report(tool: &str, error: &Error) {
     }
 }
 
+/// Prints a remark for the person who runs the tool to standard error.
+pub fn note(tool: &str, text: &str) {
+    // Nowhere is left to report a failure to report.
+    let _ = writeln!(std::io::stderr().lock(), "{tool}: {}", escape_for_terminal(text));
+}
+
 /// Replaces what could control a terminal (C0, DEL, C1, bidirectional overrides), since messages quote from logs.
 pub fn escape_for_terminal(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

@@ -36,6 +36,10 @@ pub fn operands(paths: &[PathBuf]) -> Vec<PathBuf> {
 impl Input {
     /// Opens a file of frames, or standard input for `-`. With `growing`, a file is read as it grows and not mapped.
     pub fn open(path: &Path, growing: bool) -> Result<Input> {
+        Input::open_as(path, growing, false)
+    }
+
+    fn open_as(path: &Path, growing: bool, damaged: bool) -> Result<Input> {
         if path == Path::new("-") {
             return Ok(Input::stream("standard input", Box::new(io::stdin())));
         }
@@ -56,7 +60,7 @@ impl Input {
         let map = unsafe { Mmap::map(&file) }.map_err(|error| Error::io(&name, error))?;
         // Readahead hints are best effort.
         let _ = map.advise(memmap2::Advice::Sequential);
-        if !map.starts_with(&MAGIC) {
+        if !damaged && !map.starts_with(&MAGIC) {
             return Err(not_frames(&map).in_file(name));
         }
         Ok(Input { name, frames: Frames::Mapped(map, 0) })
@@ -113,11 +117,31 @@ impl Input {
         }
     }
 
-    /// The bytes of a mapped file.
-    pub fn bytes(&self) -> Option<&[u8]> {
+    /// The bytes of a mapped file; empty for anything else, see [`Input::mapped`].
+    pub fn bytes(&self) -> &[u8] {
         match &self.frames {
-            Frames::Mapped(map, _) => Some(map),
-            Frames::Stream(_) => None,
+            Frames::Mapped(map, _) => map,
+            Frames::Stream(_) => &[],
+        }
+    }
+
+    /// Opens an input as one that [`Input::bytes`] shows whole: what is no file of frames goes to a temporary file first.
+    pub fn mapped(path: &Path) -> Result<Input> {
+        let input = Input::open_as(path, false, true)?;
+        match input.frames {
+            Frames::Mapped(..) => Ok(input),
+            Frames::Stream(reader) => {
+                let failed = |error| Error::io("the temporary file", error);
+                let mut spool = tempfile::tempfile().map_err(failed)?;
+                let mut source = reader.into_inner();
+                io::copy(&mut source, &mut spool).map_err(|error| Error::io(&input.name, error))?;
+                if spool.metadata().map_err(failed)?.len() == 0 {
+                    return Ok(Input::stream(&input.name, Box::new(io::empty())));
+                }
+                // SAFETY: the file has no name, so that nobody else can change it.
+                let map = unsafe { Mmap::map(&spool) }.map_err(failed)?;
+                Ok(Input { name: input.name, frames: Frames::Mapped(map, 0) })
+            }
         }
     }
 }

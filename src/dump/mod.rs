@@ -22,9 +22,11 @@ mod input;
 mod json;
 mod moment;
 mod output;
+mod scan;
 pub mod select;
 mod table;
 mod text;
+mod verify;
 mod walk;
 
 use std::io::Write;
@@ -42,6 +44,7 @@ use input::Input;
 use json::JsonPrinter;
 use output::Output;
 use text::TextPrinter;
+use verify::Report;
 use walk::{Printer, Walk};
 
 /// How it is printed.
@@ -60,11 +63,25 @@ pub enum Format {
     Stats,
 }
 
+/// What is done with the inputs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Action {
+    /// They are printed.
+    #[default]
+    Print,
+    /// They are checked.
+    Verify,
+    /// What is intact in them is printed.
+    Salvage,
+}
+
 /// A whole dump.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Files; `-` is standard input, and so is an empty list.
     pub inputs: Vec<PathBuf>,
+    /// What is done.
+    pub action: Action,
     /// How it is printed.
     pub format: Format,
     /// What is printed.
@@ -79,19 +96,40 @@ pub struct Options {
     pub color: bool,
 }
 
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            inputs: Vec::new(),
+            action: Action::default(),
+            format: Format::default(),
+            selection: Selection::default(),
+            separator: Separator::default(),
+            follow: false,
+            zone: TimeZone::UTC,
+            color: false,
+        }
+    }
+}
+
 /// How long `--follow` sleeps before it looks again whether the file has grown.
 const FOLLOW_PAUSE: Duration = Duration::from_millis(100);
 
-/// Dumps to `sink`. Returns notes for the person who ran it.
-pub fn run(options: &Options, sink: &mut dyn Write) -> Result<()> {
+/// Dumps to `sink`. What a person should know besides goes to `note`.
+pub fn run(options: &Options, sink: &mut dyn Write, note: &mut dyn FnMut(&str)) -> Result<()> {
     let mut out = Output::new(sink);
-    let mut printer: Box<dyn Printer> = match options.format {
-        Format::Json => Box::new(JsonPrinter::new(options.separator, &options.selection.fields)),
-        Format::Text => Box::new(TextPrinter::new(options.zone.clone(), options.color, &options.selection.fields)),
-        _ => return Err(Error::new(Class::Unavailable, "this format is not built yet in this version")),
-    };
+    if options.action == Action::Verify {
+        let mut report = Report::new(options.format == Format::Json);
+        for path in input::operands(&options.inputs) {
+            report.verify(&Input::mapped(&path)?, &mut out)?;
+        }
+        return report.into_result();
+    }
+    let mut printer = printer(options)?;
     let mut walk = Walk::new(&options.selection);
-    let result = walk_all(options, &mut walk, &mut *printer, &mut out);
+    let result = match options.action {
+        Action::Salvage => salvage_all(options, &mut walk, &mut *printer, &mut out, note),
+        _ => walk_all(options, &mut walk, &mut *printer, &mut out),
+    };
     // What was printed before an error is complete up to there.
     if result.is_err() {
         walk.cut_off("its end was not read", &mut *printer, &mut out)?;
@@ -103,6 +141,29 @@ pub fn run(options: &Options, sink: &mut dyn Write) -> Result<()> {
         return Err(Error::new(Class::Nothing, ""));
     }
     Ok(())
+}
+
+fn printer(options: &Options) -> Result<Box<dyn Printer>> {
+    let fields = &options.selection.fields;
+    Ok(match options.format {
+        Format::Json => Box::new(JsonPrinter::new(options.separator, fields)),
+        Format::Text => Box::new(TextPrinter::new(options.zone.clone(), options.color, fields)),
+        _ => return Err(Error::new(Class::Unavailable, "this format is not built yet in this version")),
+    })
+}
+
+fn salvage_all(
+    options: &Options,
+    walk: &mut Walk<'_>,
+    printer: &mut dyn Printer,
+    out: &mut Output<'_>,
+    note: &mut dyn FnMut(&str),
+) -> Result<()> {
+    let mut report = Report::default();
+    for path in input::operands(&options.inputs) {
+        report.salvage(&Input::mapped(&path)?, walk, printer, out, note)?;
+    }
+    report.into_result()
 }
 
 fn walk_all(options: &Options, walk: &mut Walk<'_>, printer: &mut dyn Printer, out: &mut Output<'_>) -> Result<()> {

@@ -13,7 +13,7 @@ use super::select::{Reached, Selection};
 use super::table::Table;
 use crate::error::{Class, Error, Result};
 use crate::event::{EventError, RecordKind, RecordReader, Row, Rows, RowsOp, Statement};
-use crate::frame::{Abort, Begin, Checker, Commit, Coordinate, Frame, Position, Step, StreamHeader};
+use crate::frame::{Abort, Begin, Checker, Commit, Coordinate, Frame, Kind, Position, SliceFrames, Step, StreamHeader};
 
 /// The transaction that is open.
 #[derive(Debug)]
@@ -214,6 +214,37 @@ impl<'a> Walk<'a> {
             }
         }
         out.spill()
+    }
+
+    /// Takes the frames of `bytes` from `start` to `end`, which were found intact. Returns whether anything was shown.
+    pub fn replay(
+        &mut self,
+        bytes: &[u8],
+        start: u64,
+        end: u64,
+        printer: &mut dyn Printer,
+        out: &mut Output<'_>,
+    ) -> Result<bool> {
+        let hits = self.session.hits;
+        let mut frames = SliceFrames::new(bytes.get(..end as usize).unwrap_or(bytes), start as usize);
+        while let Some(frame) = frames.next()? {
+            self.frame(&frame, printer, out)?;
+        }
+        Ok(self.session.hits > hits)
+    }
+
+    /// Whether a table is defined: so far, or by a frame of `bytes` between `start` and `end`.
+    pub fn defines(&self, key: u64, bytes: &[u8], start: u64, end: u64) -> bool {
+        if self.session.tables.contains_key(&key) {
+            return true;
+        }
+        let mut frames = SliceFrames::new(bytes.get(..end as usize).unwrap_or(bytes), start as usize);
+        while let Ok(Some(frame)) = frames.next() {
+            if frame.kind() == Some(Kind::Definition) && frame.header.id == key {
+                return true;
+            }
+        }
+        false
     }
 
     /// Closes a transaction whose end will not come.

@@ -161,6 +161,11 @@ impl<R: Read> FrameReader<R> {
         &self.input
     }
 
+    /// The input, behind what was read ahead.
+    pub fn into_inner(self) -> R {
+        self.input
+    }
+
     /// The next frame; `None` at a clean end of the input. Blocks until the whole frame has arrived.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Result<Option<Frame<'_>>, ReadError> {

@@ -2,5 +2,6 @@
 
 pub mod sample;
 
+mod damage;
 mod formats;
 mod selection;

@@ -1,0 +1,247 @@
+//! `--verify`: every problem with its offset, and the proof of what is contiguous; `--salvage`: what is intact all the same.
+//!
+//! A range is proven contiguous when every transaction and every progress in it says that it goes on from what the one
+//! before had reached; counts and digests prove each transaction whole. Neither looks into events.
+
+use super::escape::{one_line, put_json_string};
+use super::input::Input;
+use super::output::Output;
+use super::scan::{Found, Scan};
+use super::walk::{Printer, Walk};
+use crate::error::{Class, Error, Result};
+use crate::frame::{Coordinate, Step};
+
+/// What was found in one or more files.
+#[derive(Default)]
+pub struct Report {
+    json: bool,
+    problems: u64,
+    /// The class of the run: damage before gap before torn.
+    class: Option<Class>,
+}
+
+/// A proven range and what it holds.
+#[derive(Clone, Copy, Default)]
+struct Range {
+    from: Option<Coordinate>,
+    to: Coordinate,
+    transactions: u64,
+}
+
+impl Report {
+    /// A report in lines for people, or as JSON lines.
+    pub fn new(json: bool) -> Report {
+        Report { json, ..Report::default() }
+    }
+
+    /// Checks one input and writes what is wrong with it and what is proven.
+    pub fn verify(&mut self, input: &Input, out: &mut Output<'_>) -> Result<()> {
+        let bytes = input.bytes();
+        let mut scan = Scan::new(bytes);
+        let mut range = Range::default();
+        let mut frames = 0u64;
+        while let Some(found) = scan.next() {
+            match found {
+                Found::Frame(_, step) => {
+                    frames += 1;
+                    match step {
+                        Step::Stream(header, _) => {
+                            // A second stream may begin anywhere.
+                            if range.from.is_some() && range.to != header.start {
+                                self.range(&mut range, &input.name, out);
+                            }
+                            if range.from.is_none() {
+                                range = Range { from: Some(header.start), to: header.start, transactions: 0 };
+                            }
+                        }
+                        Step::Begin(_, begin) if range.from.is_none() => {
+                            range = Range { from: Some(begin.prev), to: begin.prev, transactions: 0 };
+                        }
+                        Step::Commit(..) | Step::Prepared(..) => {
+                            range.transactions += 1;
+                            range.to = scan.reached().unwrap_or(range.to);
+                        }
+                        Step::Gap(gap) => {
+                            self.range(&mut range, &input.name, out);
+                            range = Range { from: Some(gap.to), to: gap.to, transactions: 0 };
+                            let what = format!("gap: the source lost {} to {} ({})", gap.from, gap.to, gap.reason);
+                            self.problem(&input.name, scan.at(), &Error::new(Class::Gap, what), None, out);
+                        }
+                        Step::Abort(abort) => {
+                            let error = super::walk::abort_error(&abort);
+                            self.problem(&input.name, scan.at(), &error, None, out);
+                        }
+                        Step::Progress(progress) => {
+                            range.from.get_or_insert(progress.from);
+                            range.to = progress.to;
+                        }
+                        Step::Handover(_) | Step::SnapshotEnd(_) => range.to = scan.reached().unwrap_or(range.to),
+                        _ => {}
+                    }
+                }
+                Found::Problem { at, error, transaction, to } => {
+                    if to != at || transaction.is_some() || error.class() != Class::Torn {
+                        self.range(&mut range, &input.name, out);
+                    }
+                    self.problem(&input.name, at, &error, transaction, out);
+                }
+            }
+            out.spill()?;
+        }
+        self.range(&mut range, &input.name, out);
+        self.summary(input, frames, out);
+        out.flush()
+    }
+
+    /// Prints the whole transactions of a damaged input. What was lost goes to `note`.
+    pub fn salvage(
+        &mut self,
+        input: &Input,
+        walk: &mut Walk<'_>,
+        printer: &mut dyn Printer,
+        out: &mut Output<'_>,
+        note: &mut dyn FnMut(&str),
+    ) -> Result<()> {
+        let bytes = input.bytes();
+        let mut scan = Scan::new(bytes);
+        let mut begun_at = None;
+        let (mut lost_bytes, mut lost_transactions, mut saved) = (0u64, 0u64, 0u64);
+        while let Some(found) = scan.next() {
+            match found {
+                Found::Frame(frame, step) => match step {
+                    Step::Begin(..) => begun_at = Some(frame.at),
+                    Step::Commit(position, commit) | Step::Prepared(position, commit) => {
+                        let Some(start) = begun_at.take() else { continue };
+                        let unknown =
+                            commit.tables.iter().find(|table| !walk.defines(table.key, bytes, start, frame.at));
+                        if let Some(table) = unknown {
+                            lost_transactions += 1;
+                            note(&format!(
+                                "{}: byte {start}: transaction {} is whole, but the definition of its table {:016x} is lost",
+                                input.name, position.txid, table.key
+                            ));
+                            self.count(Class::Damage);
+                            continue;
+                        }
+                        if walk.replay(bytes, start, scan.at(), printer, out).map_err(|e| e.in_file(&input.name))? {
+                            saved += 1;
+                        }
+                    }
+                    Step::Discard(_) => begun_at = None,
+                    Step::Data => {}
+                    _ if begun_at.is_none() => {
+                        walk.replay(bytes, frame.at, scan.at(), printer, out).map_err(|e| e.in_file(&input.name))?;
+                    }
+                    Step::Stream(..) | Step::Abort(_) => {
+                        begun_at = None;
+                        walk.replay(bytes, frame.at, scan.at(), printer, out).map_err(|e| e.in_file(&input.name))?;
+                    }
+                    _ => {}
+                },
+                Found::Problem { at, to, error, transaction } => {
+                    begun_at = None;
+                    lost_bytes += to - at;
+                    lost_transactions += u64::from(transaction.is_some());
+                    self.count(error.class());
+                    let lost = match transaction {
+                        Some(txid) => format!("; transaction {txid} is lost"),
+                        None => String::new(),
+                    };
+                    let bytes = if to > at { format!("; {} bytes are passed over", to - at) } else { String::new() };
+                    note(&format!("{}: byte {at}: {}{lost}{bytes}", input.name, one_line(error.what())));
+                    walk.resynchronise(printer, out)?;
+                }
+            }
+        }
+        note(&format!(
+            "{}: {saved} whole transactions are shown; {lost_transactions} that had begun and {lost_bytes} bytes are lost",
+            input.name
+        ));
+        Ok(())
+    }
+
+    /// The error of the run, if anything was wrong.
+    pub fn into_result(self) -> Result<()> {
+        match self.class {
+            None => Ok(()),
+            Some(class) => {
+                let plural = if self.problems == 1 { "problem" } else { "problems" };
+                Err(Error::new(class, format!("{} {plural}", self.problems)))
+            }
+        }
+    }
+
+    fn count(&mut self, class: Class) {
+        self.problems += 1;
+        let rank = |class: Class| match class {
+            Class::Damage => 0,
+            Class::Version => 1,
+            Class::Gap => 2,
+            Class::Torn => 4,
+            _ => 3,
+        };
+        if self.class.is_none_or(|known| rank(class) < rank(known)) {
+            self.class = Some(class);
+        }
+    }
+
+    fn problem(&mut self, name: &str, at: u64, error: &Error, transaction: Option<Coordinate>, out: &mut Output<'_>) {
+        self.count(error.class());
+        let lost = transaction.map(|txid| txid.to_string());
+        if self.json {
+            let buffer = out.buffer();
+            buffer.extend_from_slice(b"{\"kind\":\"problem\",\"file\":");
+            put_json_string(buffer, name.as_bytes());
+            buffer.extend_from_slice(format!(",\"at\":{at},\"status\":{}", error.class().exit_status()).as_bytes());
+            buffer.extend_from_slice(b",\"message\":");
+            put_json_string(buffer, error.what().as_bytes());
+            if let Some(txid) = lost {
+                buffer.extend_from_slice(format!(",\"lost\":\"{txid}\"").as_bytes());
+            }
+            buffer.extend_from_slice(b"}\n");
+        } else {
+            out.text(&format!("{}: byte {at}: {}", one_line(name), one_line(error.what())));
+            if let Some(txid) = lost {
+                out.text(&format!("; transaction {txid} is lost"));
+            }
+            out.text("\n");
+        }
+    }
+
+    /// Writes the proven range and starts another.
+    fn range(&mut self, range: &mut Range, name: &str, out: &mut Output<'_>) {
+        let Range { from: Some(from), to, transactions } = std::mem::take(range) else { return };
+        if from == to && transactions == 0 {
+            return;
+        }
+        if self.json {
+            let buffer = out.buffer();
+            buffer.extend_from_slice(b"{\"kind\":\"contiguous\",\"file\":");
+            put_json_string(buffer, name.as_bytes());
+            buffer.extend_from_slice(
+                format!(",\"from\":\"{from}\",\"to\":\"{to}\",\"transactions\":{transactions}}}\n").as_bytes(),
+            );
+        } else {
+            out.text(&format!("{}: {from} to {to} is contiguous, {transactions} transactions\n", one_line(name)));
+        }
+    }
+
+    fn summary(&mut self, input: &Input, frames: u64, out: &mut Output<'_>) {
+        let bytes = input.bytes().len();
+        if self.json {
+            let buffer = out.buffer();
+            buffer.extend_from_slice(b"{\"kind\":\"verified\",\"file\":");
+            put_json_string(buffer, input.name.as_bytes());
+            buffer.extend_from_slice(
+                format!(",\"bytes\":{bytes},\"frames\":{frames},\"problems\":{}}}\n", self.problems).as_bytes(),
+            );
+        } else {
+            let problems = match self.problems {
+                0 => "no problem".to_owned(),
+                1 => "1 problem".to_owned(),
+                number => format!("{number} problems"),
+            };
+            out.text(&format!("{}: {bytes} bytes, {frames} frames, {problems}\n", one_line(&input.name)));
+        }
+    }
+}

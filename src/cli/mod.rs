@@ -18,6 +18,7 @@ pub mod extract;
 pub mod manual;
 pub mod queue;
 pub mod ship;
+pub mod units;
 
 pub use manual::Manual;
 

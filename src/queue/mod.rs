@@ -21,8 +21,9 @@ use crate::error::{Class, Error, Result};
 use crate::frame::{Coordinate, Frame, Position};
 use crate::sys::Vfs;
 
+mod chunks;
 pub mod dir;
-//INTAKE
+pub mod intake;
 pub mod tail;
 
 pub use tail::Tail;
@@ -138,6 +139,9 @@ pub trait Writer: Debug + Send {
     /// Everything appended so far is whole units, and `tail` is what they reach.
     fn boundary(&mut self, tail: &Tail) -> Result<()>;
 
+    /// Whether a boundary would be welcome once `bytes` more are appended, so that units of storage stay bounded.
+    fn wants_boundary(&self, bytes: u64) -> bool;
+
     /// Makes everything up to the last boundary durable and readable. Only now may it be acknowledged.
     fn sync(&mut self) -> Result<()>;
 
@@ -182,7 +186,8 @@ pub enum ReadFrom {
 pub struct ReadMode {
     /// Wait for more at the end, instead of stopping at the end as it is now.
     pub follow: bool,
-    /// With `follow`: [`Next::Idle`] is returned when nothing came for this long.
+    /// With `follow`: [`Next::Idle`] is returned at once when there is nothing more, and then each time that nothing came
+    /// for this long.
     pub idle: Duration,
     /// Deliver only what is synced, instead of what is written whole.
     pub durable_only: bool,

@@ -22,7 +22,7 @@ impl Vfs for Os {
     fn open_dir(&self, path: &Path) -> io::Result<Arc<dyn Dir>> {
         // The path that the user gave may well lead through symbolic links; nothing beneath it may.
         let fd = fs::openat(CWD, path, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        checked(fd)
+        Ok(Arc::new(OsDir { fd }))
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -33,16 +33,6 @@ impl Vfs for Os {
     }
 }
 
-/// Refuses a directory of another user, who could exchange files under our hands. The superuser may look at any.
-fn checked(fd: OwnedFd) -> io::Result<Arc<dyn Dir>> {
-    let owner = fs::fstat(&fd)?.st_uid;
-    let user = rustix::process::geteuid();
-    if owner != user.as_raw() && !user.is_root() {
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the directory belongs to another user"));
-    }
-    Ok(Arc::new(OsDir { fd }))
-}
-
 #[derive(Debug)]
 struct OsDir {
     fd: OwnedFd,
@@ -51,7 +41,9 @@ struct OsDir {
 impl Dir for OsDir {
     fn open_dir(&self, name: &str) -> io::Result<Arc<dyn Dir>> {
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        checked(fs::openat(&self.fd, component(name)?, flags, Mode::empty())?)
+        let dir = OsDir { fd: fs::openat(&self.fd, component(name)?, flags, Mode::empty())? };
+        dir.check_owner()?;
+        Ok(Arc::new(dir))
     }
 
     fn create_dir(&self, name: &str) -> io::Result<()> {
@@ -124,6 +116,15 @@ impl Dir for OsDir {
         let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&self.fd));
         let watched = inotify::add_watch(&fd, path, flags).is_ok();
         Ok(Box::new(OsWatch { fd, watched }))
+    }
+
+    fn check_owner(&self) -> io::Result<()> {
+        let owner = fs::fstat(&self.fd)?.st_uid;
+        let user = rustix::process::geteuid();
+        if owner != user.as_raw() && !user.is_root() {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the directory belongs to another user"));
+        }
+        Ok(())
     }
 
     fn free_bytes(&self) -> io::Result<u64> {

@@ -52,6 +52,8 @@ pub trait Dir: Debug + Send + Sync {
     fn try_lock(&self, name: &str) -> io::Result<Option<Lock>>;
     /// Something that tells when this directory or a file in it changed.
     fn watch(&self) -> io::Result<Box<dyn Watch>>;
+    /// Refuses a directory of another user, who could exchange files under our hands. The superuser may use any.
+    fn check_owner(&self) -> io::Result<()>;
     /// Bytes that an unprivileged user can still write.
     fn free_bytes(&self) -> io::Result<u64>;
 }

@@ -31,6 +31,7 @@
 
 mod programs;
 mod server;
+pub mod streams;
 mod types;
 mod verbose;
 

@@ -76,6 +76,7 @@ impl Channel {
             io::ErrorKind::NotFound => Error::io(&text, error).hint("`rlog-queue put` creates a queue; check the path"),
             _ => Error::io(&text, error),
         })?;
+        root.check_owner().map_err(|error| Error::io(&text, error))?;
         let uuid = match queue_uuid(&*root, &text)? {
             Some(uuid) => uuid,
             None if create => create_queue(&*root, &text)?,

@@ -40,6 +40,7 @@ pub(super) struct DirReader {
     /// With an end: the last segment and its bytes when reading began.
     pinned: Option<(u64, u64)>,
     watch: Option<Box<dyn Watch>>,
+    told_idle: bool,
     /// Whether to begin with the first segment as soon as there is one.
     begin: bool,
 }
@@ -208,6 +209,7 @@ impl DirReader {
             mark: Mark::default(),
             pinned: None,
             watch,
+            told_idle: false,
             begin: false,
         };
         if !mode.follow {
@@ -556,6 +558,7 @@ impl Reader for DirReader {
                 if self.first_at < self.first.len() {
                     continue;
                 }
+                self.told_idle = false;
                 let Some(taken) = self.take()? else { continue };
                 let payload = self.payload(&taken);
                 return Ok(Next::Frame(Frame { header: taken.header, payload, at: taken.at }));
@@ -563,7 +566,9 @@ impl Reader for DirReader {
             if !self.mode.follow {
                 return Ok(Next::End);
             }
-            if waited {
+            // At first it is only told, so that the caller can send on what it has gathered.
+            if waited || !self.told_idle {
+                self.told_idle = true;
                 return Ok(Next::Idle);
             }
             waited = true;

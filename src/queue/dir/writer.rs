@@ -224,6 +224,10 @@ impl Writer for DirWriter {
         Ok(())
     }
 
+    fn wants_boundary(&self, bytes: u64) -> bool {
+        self.appending.as_ref().map_or(0, |to| to.at) + bytes >= self.options.segment_bytes
+    }
+
     fn sync(&mut self) -> Result<()> {
         self.sync_data(true)
     }

@@ -19,7 +19,7 @@ help:
 	@echo 'make demo               see it work: a live database, its log, a replica, and what happened in between'
 	@echo 'make test               everything that CI runs: format, lints, documentation, all tests, a slice of each fuzz target'
 	@echo 'make check              the quick part of it: format, lints, documentation'
-	@echo 'make bench              rlog beside its peers on generated logs; results in benches/runs/ (RLOG_BENCH_SCALE=0.1 is quick)'
+	@echo "make bench              rlog beside its peers on generated loads; results in benches/runs/ (RLOG_BENCH_SCALE=0.1 is quick)"
 	@echo 'make fuzz               every fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS))'
 	@echo 'make crash              the long crash campaign: CRASH_KILLS ($(CRASH_KILLS)) kills'
 	@echo 'make install            binaries, manual pages, completions below DESTDIR and PREFIX ($(PREFIX)); make uninstall'
@@ -55,7 +55,7 @@ test: servers check
 	$(CARGO) fmt --manifest-path benches/Cargo.toml --check
 
 bench: servers build
-	$(CARGO) run --release --locked --manifest-path benches/Cargo.toml --target-dir target/benches -- decode
+	$(CARGO) run --release --locked --manifest-path benches/Cargo.toml --target-dir target/benches -- decode queue apply-sqlite apply-mariadb
 
 fuzz: tools
 	fuzz/run -s $(FUZZ_SECONDS)

@@ -1,12 +1,12 @@
 //! How fast binary logs are read: rlog beside the servers' own tools, the libraries that others use, and the floor.
 
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use crate::measure::{self, Contestant};
+use crate::measure::{self, Contestant, Rate};
 use crate::report::{self, Run};
 use crate::{Settings, logs, repository};
 
@@ -25,41 +25,30 @@ pub fn run(settings: &Settings) -> Result<()> {
     let mut contestants = Vec::new();
     for log in &logs {
         let load = log.load.as_os_str();
-        let bytes = fs::metadata(&log.load)?.len();
-        let mut add = |who: &str, program: &Path, arguments: &[&str]| {
+        let mut add = |who: &str, program: &Path, arguments: &[&OsStr], bytes: u64| {
             let mut command = vec![program.as_os_str().to_owned()];
-            command.extend(
-                arguments
-                    .iter()
-                    .map(|argument| if *argument == "LOG" { load.to_owned() } else { OsString::from(argument) }),
-            );
+            command.extend(arguments.iter().map(|argument| argument.to_os_string()));
+            let contestant = Contestant::program(log.name, who, command);
             contestants.push(Contestant {
-                case: log.name.into(),
-                who: who.into(),
-                command,
                 bytes,
                 rows: log.rows,
                 baselines: &["floor", "mariadb-binlog -vv"],
-                good: &[0],
+                ..contestant
             });
         };
-        add("floor", &beside_us.join("floor"), &["LOG"]);
-        add("rlog-extract", &release.join("rlog-extract"), &["LOG"]);
-        add("rlog-dump --format json", &release.join("rlog-dump"), &["--format", "json", "LOG"]);
-        add("rlog-dump --format stats", &release.join("rlog-dump"), &["--format", "stats", "LOG"]);
-        add("mariadb-binlog -vv", &mariadb, &["mariadb-binlog", "--base64-output=decode-rows", "-vv", "LOG"]);
-        add("mysql_common", &beside_us.join("peer-mysql-common"), &["LOG"]);
-        if let Some(frames) = extracted(&release, &log.load)? {
+        let bytes = fs::metadata(&log.load)?.len();
+        let dump = release.join("rlog-dump");
+        add("floor", &beside_us.join("floor"), &[load], bytes);
+        add("rlog-extract", &release.join("rlog-extract"), &[load], bytes);
+        for format in ["json", "stats"] {
+            add(&format!("rlog-dump --format {format}"), &dump, &["--format".as_ref(), format.as_ref(), load], bytes);
+        }
+        let verbose = ["mariadb-binlog", "--base64-output=decode-rows", "-vv"].map(OsStr::new);
+        add("mariadb-binlog -vv", &mariadb, &[&verbose[..], &[load]].concat(), bytes);
+        add("mysql_common", &beside_us.join("peer-mysql-common"), &[load], bytes);
+        if let Some(frames) = extracted(&release, &[&log.load])? {
             let bytes = fs::metadata(&frames)?.len();
-            contestants.push(Contestant {
-                case: log.name.into(),
-                who: "rlog-dump --verify (of rlog)".into(),
-                command: vec![release.join("rlog-dump").into(), "--verify".into(), frames.into()],
-                bytes,
-                rows: log.rows,
-                baselines: &["floor", "mariadb-binlog -vv"],
-                good: &[0],
-            });
+            add("rlog-dump --verify (of rlog)", &dump, &["--verify".as_ref(), frames.as_os_str()], bytes);
         }
     }
     let packages = fs::read_to_string(servers.join("mariadb-10.11/versions")).unwrap_or_default();
@@ -69,16 +58,18 @@ pub fn run(settings: &Settings) -> Result<()> {
     versions.push("go-mysql: not run; its modules could not be had where this was written".into());
     versions.push(format!("scale {}, {} rounds", settings.scale, settings.rounds));
 
-    let samples = measure::interleaved(&contestants, settings.rounds)?;
-    Run { suite: "decode", words: WORDS, contestants: &contestants, samples: &samples, versions }
+    let rate = Rate::MegabytesPerCpu;
+    let samples = measure::interleaved(&mut contestants, settings.rounds, rate)?;
+    Run { suite: "decode", words: WORDS, rate, contestants: &contestants, samples: &samples, versions }
         .write(repository(), &report::folder(repository()))
 }
 
-/// The log as rlog frames, beside it; made anew each time, since the format's bytes are what is measured.
-fn extracted(release: &Path, log: &Path) -> Result<Option<std::path::PathBuf>> {
-    let frames = log.with_extension("rlog");
+/// Logs as one stream of frames, beside the last of them; made anew each time, since the format's bytes are what is
+/// measured. `None` when rlog-extract fails.
+pub fn extracted(release: &Path, logs: &[&Path]) -> Result<Option<PathBuf>> {
+    let frames = logs.last().context("no logs")?.with_extension("rlog");
     let output = fs::File::create(&frames)?;
-    let done = std::process::Command::new(release.join("rlog-extract")).arg(log).stdout(output).status();
+    let done = std::process::Command::new(release.join("rlog-extract")).args(logs).stdout(output).status();
     Ok(done.is_ok_and(|status| status.success()).then_some(frames))
 }
 

@@ -65,6 +65,31 @@ fn log(folder: &Path, scale: f64, workload: &Workload) -> Result<Log> {
         return Ok(log_in(&home, workload.name, rows));
     }
     eprintln!("bench: generating {} at scale {scale} in {}", workload.name, home.display());
+    let (server, rows) = generate(workload, scale)?;
+    let closed = server.closed_logs();
+    let _ = fs::remove_dir_all(&home);
+    fs::create_dir_all(&home).with_context(|| home.display().to_string())?;
+    for log in closed {
+        fs::copy(&log, home.join(log.file_name().context("a log has a name")?))?;
+    }
+    fs::write(&made, format!("{recipe}\nrows {rows}\nserver {}\n", server.value("select version()")))?;
+    Ok(log_in(&home, workload.name, rows))
+}
+
+/// A running server with the oltp load in its logs, which are closed: `bin.000001` the base, `bin.000002` the load. And the
+/// rows of the load.
+pub fn oltp_server(scale: f64) -> Result<(Server, u64)> {
+    let generated = generate(&WORKLOADS[0], scale)?;
+    generated.0.flush_logs();
+    Ok(generated)
+}
+
+/// Transactions of the oltp load.
+pub fn oltp_transactions(scale: f64) -> u64 {
+    scaled(60_000, scale) / OLTP_CLIENTS * OLTP_CLIENTS
+}
+
+fn generate(workload: &Workload, scale: f64) -> Result<(Server, u64)> {
     let server = Server::new("mariadb-10.11")
         .log_bin()
         .options(["--binlog-row-metadata=FULL", "--binlog-row-image=FULL", "--binlog-checksum=CRC32"])
@@ -75,14 +100,7 @@ fn log(folder: &Path, scale: f64, workload: &Workload) -> Result<Log> {
     (workload.setup)(&server, scale)?;
     server.flush_logs();
     let rows = (workload.load)(&server, scale)?;
-    let closed = server.closed_logs();
-    let _ = fs::remove_dir_all(&home);
-    fs::create_dir_all(&home).with_context(|| home.display().to_string())?;
-    for log in closed {
-        fs::copy(&log, home.join(log.file_name().context("a log has a name")?))?;
-    }
-    fs::write(&made, format!("{recipe}\nrows {rows}\nserver {}\n", server.value("select version()")))?;
-    Ok(log_in(&home, workload.name, rows))
+    Ok((server, rows))
 }
 
 fn log_in(home: &Path, name: &'static str, rows: u64) -> Log {

@@ -12,9 +12,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 
+mod apply;
 mod decode;
 mod logs;
 mod measure;
+mod queue;
 mod report;
 #[allow(dead_code, reason = "the tests' harness; the benchmarks use a part of it")]
 #[path = "../../tests/common/server.rs"]
@@ -45,10 +47,23 @@ fn main() -> Result<()> {
         match suite.as_str() {
             "logs" => show_logs(&settings)?,
             "decode" => decode::run(&settings)?,
-            other => bail!("no suite is called {other}; there are: logs, decode"),
+            "queue" => queue::run(&settings)?,
+            "apply-sqlite" => apply::sqlite(&settings)?,
+            "apply-mariadb" => apply::mariadb(&settings)?,
+            other => bail!("no suite is called {other}; there are: logs, decode, queue, apply-sqlite, apply-mariadb"),
         }
     }
     Ok(())
+}
+
+/// A release binary of rlog.
+pub fn program(name: &str) -> PathBuf {
+    repository().join("target/release").join(name)
+}
+
+/// A program of the benchmarks' own.
+pub fn peer(name: &str) -> Result<PathBuf> {
+    Ok(std::env::current_exe()?.parent().context("a program is in a folder")?.join(name))
 }
 
 fn number(name: &str, default: f64) -> Result<f64> {

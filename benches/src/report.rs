@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::measure::{Contestant, Sample};
+use crate::measure::{Contestant, Rate, Sample};
 
 /// What was measured together.
 pub struct Run<'a> {
@@ -16,6 +16,8 @@ pub struct Run<'a> {
     pub suite: &'static str,
     /// What was measured and how, for the README.
     pub words: &'static str,
+    /// What its tables count.
+    pub rate: Rate,
     /// Those that ran.
     pub contestants: &'a [Contestant],
     /// What came out.
@@ -85,9 +87,7 @@ impl Run<'_> {
                 continue;
             }
             shown.push(&contestant.who);
-            let words: Vec<String> =
-                contestant.command.iter().map(|word| without_folders(&word.to_string_lossy())).collect();
-            let _ = writeln!(text, "- {}: `{}`", contestant.who, words.join(" "));
+            let _ = writeln!(text, "- {}: `{}`", contestant.who, without_folders(&contestant.shown()));
         }
         text
     }
@@ -121,34 +121,34 @@ impl Run<'_> {
         for case in cases {
             let of_case = || self.contestants.iter().enumerate().filter(|(_, contestant)| contestant.case == case);
             let baselines = of_case().map(|(_, contestant)| contestant.baselines).next().unwrap_or_default();
-            let _ = write!(text, "\n## {case}\n\n| | MB/CPU-s [range] | M rows/CPU-s | wall MB/s | peak MiB |");
+            let unit = self.rate.unit();
+            let per = if self.rate == Rate::MegabytesPerCpu { "CPU-s" } else { "s" };
+            let _ = write!(text, "\n## {case}\n\n| | {unit} [range] | k rows/{per} | CPU s | peak MiB |");
             for baseline in baselines {
-                let _ = write!(text, " x {baseline} |");
+                let _ = write!(text, " x {} |", cell(baseline));
             }
             let _ = writeln!(text, "\n|---|---|---|---|---|{}", "---|".repeat(baselines.len()));
-            let rate_of =
-                |index: usize| self.median(index, |sample, contestant| contestant.bytes as f64 / 1e6 / sample.cpu());
+            let rate_of = |index: usize| self.median(index, |sample, contestant| self.rate.of(sample, contestant));
             for (index, contestant) in of_case() {
                 let Some((rate, low, high)) = rate_of(index) else {
-                    let failure = self
-                        .samples
-                        .iter()
-                        .find(|sample| sample.contestant == index)
-                        .and_then(|sample| sample.failure.as_deref());
-                    let _ = writeln!(text, "| {} | failed: {} |", contestant.who, failure.unwrap_or("not run"));
+                    let sample = self.samples.iter().find(|sample| sample.contestant == index);
+                    let failure = sample.and_then(|sample| sample.failure.as_deref()).unwrap_or("not run");
+                    let _ = writeln!(text, "| {} | failed: {} |", cell(&contestant.who), cell(failure));
                     continue;
                 };
-                let rows = self
-                    .median(index, |sample, contestant| contestant.rows as f64 / 1e6 / sample.cpu())
-                    .map_or(0.0, |rows| rows.0);
-                let wall = self
-                    .median(index, |sample, contestant| contestant.bytes as f64 / 1e6 / sample.wall)
-                    .map_or(0.0, |wall| wall.0);
-                let peak = self.median(index, |sample, _| sample.peak_mib).map_or(0.0, |peak| peak.0);
+                let middle = |value: &dyn Fn(&Sample, &Contestant) -> f64| {
+                    self.median(index, value).map_or(0.0, |value| value.0)
+                };
+                let rows = middle(&|sample, contestant| {
+                    let seconds = if self.rate == Rate::MegabytesPerCpu { sample.cpu() } else { sample.wall };
+                    contestant.rows as f64 / 1e3 / seconds
+                });
+                let cpu = middle(&|sample, _| sample.cpu());
+                let peak = middle(&|sample, _| sample.peak_mib);
                 let _ = write!(
                     text,
-                    "| {} | {rate:.0} [{low:.0}-{high:.0}] | {rows:.2} | {wall:.0} | {peak:.0} |",
-                    contestant.who
+                    "| {} | {rate:.0} [{low:.0}-{high:.0}] | {rows:.0} | {cpu:.2} | {peak:.0} |",
+                    cell(&contestant.who)
                 );
                 for baseline in baselines {
                     let other = of_case()
@@ -178,6 +178,11 @@ impl Run<'_> {
         };
         Some((median, values[0], values[values.len() - 1]))
     }
+}
+
+/// Text in a cell of a table.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|")
 }
 
 /// The first suite of a run has the plain names that every run has.

@@ -121,6 +121,7 @@ impl Server {
     /// One try; the error is the server's log.
     fn try_start(&mut self) -> Result<(), String> {
         use std::os::unix::process::CommandExt as _;
+        std::fs::create_dir_all(&self.dir).expect("the server's folder");
         let log = File::create(self.error_log()).expect("the server's log");
         let mut child = Command::new(repository().join("tests/servers/start"))
             .arg("--scratch")

@@ -226,12 +226,28 @@ pub(crate) fn require_binary_log(kind: FileKind, name: &str) -> Result<()> {
     let unavailable = |what: &str| Err(Error::new(Class::Unavailable, what).in_file(name));
     match kind {
         FileKind::BinaryLog | FileKind::Short => Ok(()),
-        FileKind::EncryptedMySqlLog => unavailable("this binary log is encrypted by MySQL (binlog_encryption=ON), which keeps the key in its keyring")
-            .map_err(|error: Error| error.hint("let the server decrypt it: `mysqlbinlog --read-from-remote-server --raw` writes a plain copy")),
-        FileKind::InnodbBinaryLog => unavailable("this is a page file of MariaDB's binlog_storage_engine=innodb (.ibb), which rlog does not read")
-            .map_err(|error: Error| error.hint("read it from the server: `mariadb-binlog --read-from-remote-server --raw` writes plain binary logs")),
-        FileKind::SqliteDatabase | FileKind::SqliteWal => unavailable("SQLite sources are not built yet in this version"),
-        FileKind::Frames => Err(Error::usage("this is a stream of rlog frames already").in_file(name).hint("`rlog-dump` reads it, `rlog-queue put` keeps it")),
-        FileKind::Unknown => Err(Error::damage("this is no transaction log that rlog knows (no magic number fits)").in_file(name).at(0)),
+        FileKind::EncryptedMySqlLog => unavailable(
+            "this binary log is encrypted by MySQL (binlog_encryption=ON), which keeps the key in its keyring",
+        )
+        .map_err(|error: Error| {
+            error.hint("let the server decrypt it: `mysqlbinlog --read-from-remote-server --raw` writes a plain copy")
+        }),
+        FileKind::InnodbBinaryLog => unavailable(
+            "this is a page file of MariaDB's binlog_storage_engine=innodb (.ibb), which rlog does not read",
+        )
+        .map_err(|error: Error| {
+            error.hint(
+                "read it from the server: `mariadb-binlog --read-from-remote-server --raw` writes plain binary logs",
+            )
+        }),
+        FileKind::SqliteDatabase | FileKind::SqliteWal => {
+            unavailable("SQLite sources are not built yet in this version")
+        }
+        FileKind::Frames => Err(Error::usage("this is a stream of rlog frames already")
+            .in_file(name)
+            .hint("`rlog-dump` reads it, `rlog-queue put` keeps it")),
+        FileKind::Unknown => {
+            Err(Error::damage("this is no transaction log that rlog knows (no magic number fits)").in_file(name).at(0))
+        }
     }
 }

@@ -159,21 +159,72 @@ impl Event<'_> {
     }
 }
 
+/// Whether an event type is one of those that this version knows.
+pub fn is_known(number: u8) -> bool {
+    matches!(number, 1..=42 | 160..=172)
+}
+
 /// What the event type is called in messages.
 pub fn name(number: u8) -> String {
     const NAMES: [&str; 43] = [
-        "UNKNOWN", "START_V3", "QUERY", "STOP", "ROTATE", "INTVAR", "LOAD", "SLAVE", "CREATE_FILE", "APPEND_BLOCK",
-        "EXEC_LOAD", "DELETE_FILE", "NEW_LOAD", "RAND", "USER_VAR", "FORMAT_DESCRIPTION", "XID", "BEGIN_LOAD_QUERY",
-        "EXECUTE_LOAD_QUERY", "TABLE_MAP", "PRE_GA_WRITE_ROWS", "PRE_GA_UPDATE_ROWS", "PRE_GA_DELETE_ROWS",
-        "WRITE_ROWS_V1", "UPDATE_ROWS_V1", "DELETE_ROWS_V1", "INCIDENT", "HEARTBEAT", "IGNORABLE", "ROWS_QUERY",
-        "WRITE_ROWS", "UPDATE_ROWS", "DELETE_ROWS", "GTID", "ANONYMOUS_GTID", "PREVIOUS_GTIDS",
-        "TRANSACTION_CONTEXT", "VIEW_CHANGE", "XA_PREPARE", "PARTIAL_UPDATE_ROWS", "TRANSACTION_PAYLOAD",
-        "HEARTBEAT_V2", "GTID_TAGGED",
+        "UNKNOWN",
+        "START_V3",
+        "QUERY",
+        "STOP",
+        "ROTATE",
+        "INTVAR",
+        "LOAD",
+        "SLAVE",
+        "CREATE_FILE",
+        "APPEND_BLOCK",
+        "EXEC_LOAD",
+        "DELETE_FILE",
+        "NEW_LOAD",
+        "RAND",
+        "USER_VAR",
+        "FORMAT_DESCRIPTION",
+        "XID",
+        "BEGIN_LOAD_QUERY",
+        "EXECUTE_LOAD_QUERY",
+        "TABLE_MAP",
+        "PRE_GA_WRITE_ROWS",
+        "PRE_GA_UPDATE_ROWS",
+        "PRE_GA_DELETE_ROWS",
+        "WRITE_ROWS_V1",
+        "UPDATE_ROWS_V1",
+        "DELETE_ROWS_V1",
+        "INCIDENT",
+        "HEARTBEAT",
+        "IGNORABLE",
+        "ROWS_QUERY",
+        "WRITE_ROWS",
+        "UPDATE_ROWS",
+        "DELETE_ROWS",
+        "GTID",
+        "ANONYMOUS_GTID",
+        "PREVIOUS_GTIDS",
+        "TRANSACTION_CONTEXT",
+        "VIEW_CHANGE",
+        "XA_PREPARE",
+        "PARTIAL_UPDATE_ROWS",
+        "TRANSACTION_PAYLOAD",
+        "HEARTBEAT_V2",
+        "GTID_TAGGED",
     ];
     const MARIADB: [&str; 13] = [
-        "ANNOTATE_ROWS", "BINLOG_CHECKPOINT", "GTID", "GTID_LIST", "START_ENCRYPTION", "QUERY_COMPRESSED",
-        "WRITE_ROWS_COMPRESSED_V1", "UPDATE_ROWS_COMPRESSED_V1", "DELETE_ROWS_COMPRESSED_V1", "WRITE_ROWS_COMPRESSED",
-        "UPDATE_ROWS_COMPRESSED", "DELETE_ROWS_COMPRESSED", "PARTIAL_ROW_DATA",
+        "ANNOTATE_ROWS",
+        "BINLOG_CHECKPOINT",
+        "GTID",
+        "GTID_LIST",
+        "START_ENCRYPTION",
+        "QUERY_COMPRESSED",
+        "WRITE_ROWS_COMPRESSED_V1",
+        "UPDATE_ROWS_COMPRESSED_V1",
+        "DELETE_ROWS_COMPRESSED_V1",
+        "WRITE_ROWS_COMPRESSED",
+        "UPDATE_ROWS_COMPRESSED",
+        "DELETE_ROWS_COMPRESSED",
+        "PARTIAL_ROW_DATA",
     ];
     let found = NAMES.get(usize::from(number)).or_else(|| MARIADB.get(usize::from(number).checked_sub(160)?));
     found.map_or_else(|| format!("type {number}"), |name| (*name).to_owned())
@@ -184,9 +235,29 @@ pub fn name(number: u8) -> String {
 const A_DROP: [u8; 23] = {
     use kind::*;
     [
-        UNKNOWN, START_V3, QUERY, STOP, ROTATE, INTVAR, LOAD, SLAVE, CREATE_FILE, APPEND_BLOCK, EXEC_LOAD, DELETE_FILE,
-        NEW_LOAD, RAND, USER_VAR, FORMAT_DESCRIPTION, TABLE_MAP, PRE_GA_WRITE_ROWS, PRE_GA_UPDATE_ROWS,
-        PRE_GA_DELETE_ROWS, XID, BEGIN_LOAD_QUERY, EXECUTE_LOAD_QUERY,
+        UNKNOWN,
+        START_V3,
+        QUERY,
+        STOP,
+        ROTATE,
+        INTVAR,
+        LOAD,
+        SLAVE,
+        CREATE_FILE,
+        APPEND_BLOCK,
+        EXEC_LOAD,
+        DELETE_FILE,
+        NEW_LOAD,
+        RAND,
+        USER_VAR,
+        FORMAT_DESCRIPTION,
+        TABLE_MAP,
+        PRE_GA_WRITE_ROWS,
+        PRE_GA_UPDATE_ROWS,
+        PRE_GA_DELETE_ROWS,
+        XID,
+        BEGIN_LOAD_QUERY,
+        EXECUTE_LOAD_QUERY,
     ]
 };
 
@@ -330,7 +401,13 @@ impl Format {
             format.checksum = match algorithm {
                 Some(0) => false,
                 Some(1) => true,
-                Some(other) => return Err(Error::new(Class::Version, format!("checksum algorithm {other} is not known to this version")).at(at)),
+                Some(other) => {
+                    return Err(Error::new(
+                        Class::Version,
+                        format!("checksum algorithm {other} is not known to this version"),
+                    )
+                    .at(at));
+                }
                 None => return Err(damage("it is cut short")),
             };
             format.post_header.truncate(rest.len() - CHECKSUM_LEN - 1);

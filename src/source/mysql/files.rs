@@ -82,7 +82,14 @@ pub fn probe(path: &Path) -> Result<Option<Probe>> {
     let format = first_format(events).unwrap_or_else(|| Format::from_first_event(events));
     let relay = is_relay(events, &format);
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    Ok(Some(Probe { path: path.to_owned(), name, relay, next: last_rotate(bytes, &format), len: bytes.len() as u64, format }))
+    Ok(Some(Probe {
+        path: path.to_owned(),
+        name,
+        relay,
+        next: last_rotate(bytes, &format),
+        len: bytes.len() as u64,
+        format,
+    }))
 }
 
 fn first_format(events: &[u8]) -> Option<Format> {
@@ -251,7 +258,9 @@ pub fn missing_between(earlier: &Probe, later: &Probe) -> Option<String> {
         return Some(next.rsplit('/').next().unwrap_or(next).to_owned());
     }
     match (earlier.number(), later.number()) {
-        (Some(before), Some(after)) if earlier.base() == later.base() && after != before + 1 => next_name(&earlier.name),
+        (Some(before), Some(after)) if earlier.base() == later.base() && after != before + 1 => {
+            next_name(&earlier.name)
+        }
         _ => None,
     }
 }

@@ -239,7 +239,9 @@ pub fn xid_text(format: i32, gtrid: &[u8], bqual: &[u8]) -> Vec<u8> {
     let mut out = String::new();
     for part in [gtrid, bqual] {
         out.push_str("X'");
-        part.iter().for_each(|byte| drop(write!(out, "{byte:02x}")));
+        for byte in part {
+            let _ = write!(out, "{byte:02x}");
+        }
         out.push_str("',");
     }
     let _ = write!(out, "{format}");
@@ -303,9 +305,10 @@ impl State {
             Gtid::MariaDb { domain, sequence, .. } => {
                 self.domains.get(domain).is_some_and(|(_, reached)| reached >= sequence)
             }
-            Gtid::MySql { uuid, tag, number } => self.sets.get(&(*uuid, tag.clone())).is_some_and(|set| {
-                set.range(..=number).next_back().is_some_and(|(_, end)| end > number)
-            }),
+            Gtid::MySql { uuid, tag, number } => self
+                .sets
+                .get(&(*uuid, tag.clone()))
+                .is_some_and(|set| set.range(..=number).next_back().is_some_and(|(_, end)| end > number)),
         }
     }
 

@@ -80,8 +80,16 @@ pub fn parse_load(body: &[u8], new: bool, file: bool) -> Option<(Load, &[u8])> {
     } else {
         let parts = input.take(5)?;
         let (flags, empty) = (input.u8()?, input.u8()?);
-        let part = |index: usize| if empty >> index & 1 == 1 { &[][..] } else { parts.get(index..=index).unwrap_or(&[]) };
-        Delimiters { field_end: part(0), enclosed: part(1), line_end: part(2), line_start: part(3), escaped: part(4), flags }
+        let part =
+            |index: usize| if empty >> index & 1 == 1 { &[][..] } else { parts.get(index..=index).unwrap_or(&[]) };
+        Delimiters {
+            field_end: part(0),
+            enclosed: part(1),
+            line_end: part(2),
+            line_start: part(3),
+            escaped: part(4),
+            flags,
+        }
     };
     let lengths = input.take(usize::try_from(fields).ok()?)?;
     let mut names = Vec::new();
@@ -104,7 +112,14 @@ pub fn parse_load(body: &[u8], new: bool, file: bool) -> Option<(Load, &[u8])> {
 }
 
 impl Load {
-    fn write_sql(&mut self, name: &[u8], table: &[u8], names: &[&[u8]], delimiters: &Delimiters<'_>, skip: u32) -> Option<()> {
+    fn write_sql(
+        &mut self,
+        name: &[u8],
+        table: &[u8],
+        names: &[&[u8]],
+        delimiters: &Delimiters<'_>,
+        skip: u32,
+    ) -> Option<()> {
         let sql = &mut self.sql;
         sql.extend_from_slice(b"LOAD DATA LOCAL ");
         let start = u32::try_from(sql.len()).ok()?;

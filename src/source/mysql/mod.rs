@@ -1,11 +1,38 @@
 //! Binary logs of MySQL and MariaDB.
+//!
+//! ```text
+//! files     which files, in which order          data      their bytes: a map, or a stream's buffer
+//! event     framing, formats, checksums          decrypt, compress
+//! query, load, gtid                              what single events say
+//! table_map, definition, image, wire             tables and rows
+//! tables    table maps, compiled and kept        selection  --after, --until, --since
+//! group     a transaction being gathered         windows    what may run beside what
+//! decoder   events -> groups -> frames
+//! reader    this folder's `Source`: files -> events -> decoder
+//! ```
 
+pub mod bytes;
+pub mod compress;
+pub mod data;
+pub mod decoder;
+pub mod decrypt;
 pub mod definition;
+pub mod event;
+pub mod files;
+pub mod group;
+pub mod gtid;
 pub mod image;
+pub mod load;
+pub mod query;
+pub mod reader;
+pub mod selection;
 pub mod table_map;
+pub mod tables;
 mod values;
+pub mod windows;
 pub mod wire;
 
 pub use definition::{Defined, definition};
 pub use image::{RowPlan, RowsInput, Transcoded};
+pub use reader::MySqlSource;
 pub use table_map::{Family, TableMap};

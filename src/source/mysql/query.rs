@@ -207,7 +207,11 @@ pub fn role(sql: &[u8]) -> Role<'_> {
             if at_end { Role::Begin } else { Role::Other }
         }
         b"START" => {
-            if words.next_is("TRANSACTION") { Role::Begin } else { Role::Other }
+            if words.next_is("TRANSACTION") {
+                Role::Begin
+            } else {
+                Role::Other
+            }
         }
         b"COMMIT" => {
             let at_end = words.at_end() || words.next_is("WORK") && words.at_end();

@@ -1,0 +1,258 @@
+//! A group of events on its way to a transaction: what was gathered, and when it is written.
+//!
+//! ```text
+//!            first event                   more than 1 MiB of records            commit event
+//! Closed ────────────────▶ Gathering ─────────────────────────────▶ Streaming ──────────────▶ Closed
+//!    ▲                         │ commit event: begin, data, commit      │ the source rolled back: discard
+//!    └─────────────────────────┴────────────────────────────────────────┘
+//! ```
+//!
+//! While gathering nothing of the transaction is in the output, so `begin` can say everything: barrier, window, thread. A transaction that outgrows
+//! [`TRANSACTION_ALONE_ABOVE_BYTES`] is a barrier by definition of the format; its `begin` is written then and its records follow in
+//! pieces of [`PIECE_BYTES`]. Where pieces end depends on the records alone, never on buffers.
+
+use super::gtid::GroupHead;
+use crate::error::Result;
+use crate::event::record::{RecordKind, close_record, open_record, write_payload};
+use crate::event::rows::RowsOp;
+use crate::event::statement::UserVariable;
+use crate::frame::envelope::TableCount;
+use crate::frame::{Begin, Commit, Coordinate, FrameWriter, Kind, TRANSACTION_ALONE_ABOVE_BYTES, begin_flags};
+
+/// Records of a streaming transaction are written when there are so many bytes of them.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// How far a group's events have come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Phase {
+    /// No group is open.
+    #[default]
+    Closed,
+    /// A GTID or a statement's context was seen; the next statement is the whole transaction, unless it is BEGIN.
+    Waiting,
+    /// Inside of BEGIN … COMMIT.
+    Begun,
+    /// Rows without BEGIN (MyISAM on old servers); their statement's last event ends the group.
+    Rows,
+}
+
+/// Why a group's records are not wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Skip {
+    /// They are.
+    #[default]
+    No,
+    /// It is behind the reader: before the position that is resumed from.
+    Done,
+    /// It was deselected, by time or GTID.
+    Deselected,
+}
+
+/// What a statement takes from the events before it.
+#[derive(Clone, Debug, Default)]
+pub struct Context {
+    /// INSERT_ID.
+    pub insert_id: Option<u64>,
+    /// LAST_INSERT_ID.
+    pub last_insert_id: Option<u64>,
+    /// Seeds of RAND().
+    pub rand: Option<(u64, u64)>,
+    /// User variables.
+    pub user_variables: Vec<UserVariable>,
+}
+
+/// The group at hand. One value is used for all of them.
+#[derive(Default)]
+pub struct Group {
+    /// How far it is.
+    pub phase: Phase,
+    /// Offset of its first event in the file that is read.
+    pub at: u64,
+    /// Coordinate of its first event.
+    pub txid: Coordinate,
+    /// Time of its first event.
+    pub timestamp: u32,
+    /// GTID and what stands beside it.
+    pub head: GroupHead,
+    /// Whether its records are wanted.
+    pub skip: Skip,
+    /// MariaDB: one statement, without COMMIT.
+    pub standalone: bool,
+    /// Between XA START and XA PREPARE.
+    pub xa: bool,
+    /// Runs alone.
+    pub barrier: bool,
+    /// Cannot be rolled back as a whole.
+    pub nontransactional: bool,
+    /// Whether its window was taken.
+    pub windowed: bool,
+    /// What `begin` will say.
+    pub begin: Begin,
+    /// What `commit` will say.
+    pub commit: Commit,
+    /// Of the statement that comes.
+    pub context: Context,
+    /// SQL text of rows that come; written before the first that is wanted.
+    pub annotation: Vec<u8>,
+    /// Its time.
+    pub annotation_time: u32,
+    payload: Vec<u8>,
+    // Bytes of records so far, written ones included.
+    total: u64,
+    streaming: bool,
+    last_count: usize,
+}
+
+impl Group {
+    /// Whether one is open.
+    #[inline]
+    pub fn is_open(&self) -> bool {
+        self.phase != Phase::Closed
+    }
+
+    /// Whether its begin frame is written.
+    pub fn is_streaming(&self) -> bool {
+        self.streaming
+    }
+
+    /// Whether it has any record.
+    pub fn has_records(&self) -> bool {
+        self.total > 0 || !self.payload.is_empty()
+    }
+
+    /// The records that are gathered; all of them unless it is streaming.
+    pub fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    /// Opens one.
+    pub fn open(&mut self, at: u64, txid: Coordinate, timestamp: u32, server_id: u32) {
+        self.phase = Phase::Waiting;
+        self.at = at;
+        self.txid = txid;
+        self.timestamp = timestamp;
+        self.begin.server_id = server_id;
+        self.begin.time_us = i64::from(timestamp) * 1_000_000;
+    }
+
+    /// Forgets it. Buffers stay.
+    pub fn close(&mut self) {
+        self.phase = Phase::Closed;
+        let head = &mut self.head;
+        (head.id, head.clock, head.commit_id) = (super::gtid::Gtid::Anonymous, None, None);
+        (head.flags, head.flags_extra, head.commit_time_us, head.thread) = (0, 0, 0, 0);
+        head.xid.clear();
+        self.skip = Skip::No;
+        (self.standalone, self.xa, self.barrier, self.nontransactional, self.windowed) =
+            (false, false, false, false, false);
+        self.begin.flags = 0;
+        self.begin.thread = 0;
+        self.begin.gtid.clear();
+        self.begin.xid.clear();
+        self.begin.origins.clear();
+        self.commit.tables.clear();
+        self.commit.statements = 0;
+        self.commit.xid.clear();
+        self.clear_context();
+        self.annotation.clear();
+        self.payload.clear();
+        self.total = 0;
+        self.streaming = false;
+        self.last_count = 0;
+    }
+
+    /// The statement that took the context is over.
+    pub fn clear_context(&mut self) {
+        let context = &mut self.context;
+        (context.insert_id, context.last_insert_id, context.rand) = (None, None, None);
+        context.user_variables.clear();
+    }
+
+    /// The buffer to which records are appended; [`Group::written`] afterwards.
+    #[inline]
+    pub fn records(&mut self) -> &mut Vec<u8> {
+        &mut self.payload
+    }
+
+    /// Appends a record whose body `encode` writes.
+    pub fn record(&mut self, kind: RecordKind, encode: impl FnOnce(&mut Vec<u8>)) -> Result<()> {
+        let at = open_record(&mut self.payload, kind);
+        encode(&mut self.payload);
+        close_record(&mut self.payload, at)?;
+        Ok(())
+    }
+
+    /// Whether it outgrew what may be gathered, so that its begin must be written now.
+    #[inline]
+    pub fn outgrown(&self) -> bool {
+        !self.streaming && self.payload.len() as u64 > TRANSACTION_ALONE_ABOVE_BYTES
+    }
+
+    /// Whether a piece of a streaming transaction is due.
+    #[inline]
+    pub fn piece_due(&self) -> bool {
+        self.streaming && self.payload.len() >= PIECE_BYTES
+    }
+
+    /// Counts rows.
+    #[inline]
+    pub fn count(&mut self, key: u64, op: RowsOp, rows: u64) {
+        let tables = &mut self.commit.tables;
+        if tables.get(self.last_count).is_none_or(|count| count.key != key) {
+            self.last_count = match tables.iter().position(|count| count.key == key) {
+                Some(index) => index,
+                None => {
+                    tables.push(TableCount { key, ..TableCount::default() });
+                    tables.len() - 1
+                }
+            };
+        }
+        if let Some(count) = tables.get_mut(self.last_count) {
+            match op {
+                RowsOp::Insert => count.inserts += rows,
+                RowsOp::Update => count.updates += rows,
+                RowsOp::Delete => count.deletes += rows,
+            }
+        }
+    }
+
+    /// Whether rows of this table were gathered.
+    pub fn has_rows_of(&self, key: u64) -> bool {
+        self.commit.tables.iter().any(|count| count.key == key)
+    }
+
+    /// Writes `begin`. [`Group::begin`] must say prev, window and incarnation.
+    pub fn write_begin(&mut self, out: &mut FrameWriter) {
+        let flags = [(self.barrier, begin_flags::BARRIER), (self.nontransactional, begin_flags::NONTRANSACTIONAL)];
+        self.begin.flags = flags.iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum();
+        self.begin.gtid.clear();
+        self.head.id.write(&mut self.begin.gtid);
+        if self.begin.thread == 0 {
+            self.begin.thread = self.head.thread;
+        }
+        out.begin(self.txid, &self.begin);
+        self.streaming = true;
+    }
+
+    /// Writes what was gathered.
+    pub fn write_records(&mut self, out: &mut FrameWriter) {
+        write_payload(out, &self.payload);
+        self.total += self.payload.len() as u64;
+        self.payload.clear();
+    }
+
+    /// Writes the rest and `commit` or `prepared`. [`Group::commit`] must say end, incarnation, time and digest.
+    pub fn write_commit(&mut self, kind: Kind, out: &mut FrameWriter) {
+        self.write_records(out);
+        self.commit.gtid.clone_from(&self.begin.gtid);
+        out.commit(kind, &mut self.commit);
+    }
+
+    /// Takes back what was written, if anything was.
+    pub fn discard(&mut self, out: &mut FrameWriter) {
+        if self.streaming {
+            out.discard();
+        }
+        self.close();
+    }
+}

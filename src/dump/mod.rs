@@ -20,7 +20,7 @@
 pub mod escape;
 mod input;
 mod json;
-mod moment;
+pub mod moment;
 mod output;
 mod scan;
 pub mod select;

@@ -12,6 +12,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Class, Error, Result};
+use crate::event::filter::TableFilter;
 use crate::frame::{Coordinate, FrameWriter, PositionSpec};
 
 pub mod mysql;
@@ -112,6 +113,8 @@ pub struct Options {
     pub since_us: Option<i64>,
     /// How windows are made.
     pub windows: WindowMode,
+    /// Which tables are wanted, and renames of databases.
+    pub filter: TableFilter,
     /// Leave out annotations (the SQL text that caused rows).
     pub no_annotate: bool,
     /// CREATE TABLE statements, for logs without column names.

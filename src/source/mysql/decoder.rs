@@ -27,10 +27,11 @@ use super::load::{self, Load};
 use super::query::{Query, Role, role, xa_id};
 use super::selection::{Selection, Verdict};
 use super::table_map::Family;
-use super::tables::{Announcement, Tables};
+use super::tables::{Announcement, Keep, Tables, Wanted};
 use super::windows::Windows;
 use crate::db::ddl::Schema;
 use crate::error::{Class, Error, Result};
+use crate::event::filter::TableFilter;
 use crate::event::record::RecordKind;
 use crate::event::rows::RowsOp;
 use crate::event::statement::{UserValue, UserVariable};
@@ -100,8 +101,56 @@ pub struct Decoder {
     inflated: Vec<u8>,
     system_rows: u64,
     annotate: bool,
-    system_tables: bool,
+    rules: Rules,
     started: bool,
+}
+
+/// Which tables and statements are wanted.
+struct Rules {
+    filter: TableFilter,
+    system_tables: bool,
+}
+
+impl Wanted for Rules {
+    fn rename<'a>(&'a self, database: &'a str) -> &'a str {
+        self.filter.rewrite(database)
+    }
+
+    fn keeps(&self, database: &str, table: &str) -> Keep {
+        if !self.system_tables && is_system_table(database, table) {
+            Keep::System
+        } else if self.filter.rows_pass(database, table) {
+            Keep::Yes
+        } else {
+            Keep::Filtered
+        }
+    }
+}
+
+impl Rules {
+    /// Renames what a statement names, and decides whether it is wanted.
+    fn statement(&self, statement: &mut Statement<'_>) -> bool {
+        if self.filter.is_empty() {
+            return true;
+        }
+        let passes = if statement.ddl.ends_with(" database") {
+            let database = statement.tables.first().map_or(&*statement.database, |(database, _)| database);
+            self.filter.database_ddl_passes(database)
+        } else {
+            self.filter.statement_passes(&statement.database, &statement.tables)
+        };
+        let renamed = self.filter.rewrite(&statement.database);
+        if renamed != statement.database {
+            statement.database = renamed.to_owned().into();
+        }
+        for (database, _) in &mut statement.tables {
+            let renamed = self.filter.rewrite(database);
+            if renamed != database {
+                *database = renamed.to_owned();
+            }
+        }
+        passes
+    }
 }
 
 /// MariaDB's PARTIAL_ROW_DATA: a rows event in pieces.
@@ -149,7 +198,7 @@ impl Decoder {
             inflated: Vec::new(),
             system_rows: 0,
             annotate: !options.no_annotate,
-            system_tables: options.system_tables,
+            rules: Rules { filter: options.filter.clone(), system_tables: options.system_tables },
             started: false,
         };
         decoder_notes.into_iter().for_each(|note| decoder.note(note));
@@ -202,6 +251,7 @@ impl Decoder {
             self.header.server_id = format.server_id;
             self.header.windows = self.windows.mode().name().into();
             self.header.log_name = log_name.into();
+            self.header.filters = self.rules.filter.canonical();
             // No server wrote rows that foreign-key cascades changed before MySQL 9.6.
             self.header.cascades_logged =
                 Some(format.family == Family::MySql && version_at_least(&format.server_version, 9, 6));
@@ -727,6 +777,10 @@ impl Decoder {
     }
 
     fn write_statement(&mut self, mut statement: Statement<'_>, kind: RecordKind, out: &mut FrameWriter) -> Result<()> {
+        if !self.rules.statement(&mut statement) {
+            self.group.clear_context();
+            return Ok(());
+        }
         let context = &mut self.group.context;
         statement.insert_id = context.insert_id;
         statement.last_insert_id = context.last_insert_id;
@@ -940,11 +994,9 @@ impl Decoder {
             return Ok(Flow::Continue);
         }
         let id_bytes = self.format.table_id_bytes(kind::TABLE_MAP);
-        let system_tables = self.system_tables;
-        let mut wanted = |database: &str, table: &str| system_tables || !is_system_table(database, table);
         let note = self
             .tables
-            .map(event.body, id_bytes, self.format.family, &self.schema, &mut wanted)
+            .map(event.body, id_bytes, self.format.family, &self.schema, &self.rules)
             .map_err(|error| error.at(event.at))?;
         if let Some(note) = note {
             self.note(note);
@@ -1040,8 +1092,8 @@ impl Decoder {
         let Some(slot) = self.tables.get(parts.id) else {
             return Err(event.damage(format!("no table map before it has its table id {}", parts.id)));
         };
-        if !slot.kept {
-            self.system_rows += 1;
+        if slot.kept != Keep::Yes {
+            self.system_rows += u64::from(slot.kept == Keep::System);
             return Ok(());
         }
         let key = slot.key;

@@ -28,10 +28,29 @@ pub struct Slot {
     /// Definition key.
     pub key: u64,
     /// Whether its rows are wanted.
-    pub kept: bool,
+    pub kept: Keep,
     payload_hash: u64,
     epoch: u64,
     announced: u64,
+}
+
+/// Which tables are decoded, and what their databases are called.
+pub trait Wanted {
+    /// The name that a database has in the stream.
+    fn rename<'a>(&'a self, database: &'a str) -> &'a str;
+    /// Whether rows of this table are wanted; the name is the source's.
+    fn keeps(&self, database: &str, table: &str) -> Keep;
+}
+
+/// What happens to the rows of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// They are decoded.
+    Yes,
+    /// A filter drops them.
+    Filtered,
+    /// They belong to the server or to rlog itself.
+    System,
 }
 
 /// The tables of a log.
@@ -92,15 +111,15 @@ impl Tables {
         self.epoch += 1;
     }
 
-    /// Takes the data of a table map event. `wanted` decides by database and table whether rows are decoded; a note for people comes back when
-    /// something about the table is not known.
+    /// Takes the data of a table map event. `wanted` renames databases and decides whether rows are decoded; a note for
+    /// people comes back when something about the table is not known.
     pub fn map(
         &mut self,
         body: &[u8],
         table_id_bytes: usize,
         family: Family,
         schema: &Schema,
-        wanted: &mut dyn FnMut(&str, &str) -> bool,
+        wanted: &dyn Wanted,
     ) -> Result<Option<String>> {
         let mut input = Bytes::new(body);
         let id = if table_id_bytes == 4 { input.u32().map(u64::from) } else { input.u48() };
@@ -113,8 +132,12 @@ impl Tables {
             return Ok(None);
         }
         let map = TableMap::parse(body, table_id_bytes)?;
-        let kept = wanted(&map.database, &map.table);
-        let defined = definition(&map, schema.lookup(&map.database, &map.table), family);
+        let database = wanted.rename(&map.database);
+        let kept = wanted.keeps(&map.database, &map.table);
+        let mut defined = definition(&map, schema.lookup(&map.database, &map.table), family);
+        if defined.definition.database != database {
+            defined.definition.database = database.to_owned();
+        }
         let plan = RowPlan::new(&map, &defined.definition)?;
         let key = defined.definition.key();
         self.scratch.clear();
@@ -134,7 +157,7 @@ impl Tables {
             announced: 0,
         };
         self.slots.insert(id, slot);
-        Ok(if kept { defined.note } else { None })
+        Ok(if kept == Keep::Yes { defined.note } else { None })
     }
 
     /// The table with this id.

@@ -3,3 +3,4 @@
 pub mod ddl;
 #[cfg(feature = "mysql")]
 pub mod mysql;
+pub mod sqlite;

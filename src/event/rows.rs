@@ -329,6 +329,11 @@ impl<'a> Image<'a> {
         self.set.count(self.table.columns.len()) == self.table.columns.len()
     }
 
+    /// The bitmap of the columns that it has.
+    pub fn set_bits(&self) -> &'a [u8] {
+        self.set.bits()
+    }
+
     /// The values' bytes, with the null bitmap: equal bytes over equal sets are equal images.
     pub fn raw(&self) -> (&'a [u8], &'a [u8]) {
         (self.nulls.bits, self.values)

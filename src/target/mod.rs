@@ -36,6 +36,8 @@ use crate::error::{Class, Error, Result};
 use crate::event::{RecordKind, Row, Rows, RowsOp, Statement, TableDefinition};
 use crate::frame::{Coordinate, Incarnation, Position};
 
+pub mod sqlite;
+
 /// Table of the state rows. Its name, wherever it stands, marks a transaction in a log as applied by rlog (rule 12).
 pub const APPLIED_TABLE: &str = "rlog_applied";
 /// Table of facts per channel: (channel, name, value), primary key (channel, name).
@@ -420,17 +422,28 @@ pub trait Session: Send {
 
 /// Opens a target: `sqlite:PATH` or `mysql://…`.
 pub fn open(url: &str, options: &OpenOptions) -> Result<Box<dyn Target>> {
-    let _ = options;
-    let Some((scheme, _)) = url.split_once(':') else {
-        return Err(
-            Error::usage(format!("'{url}' is not a target")).hint("targets are sqlite:PATH and mysql://USER@HOST/")
-        );
+    let hint = "targets are sqlite:PATH and mysql://USER@HOST/";
+    let Some((scheme, rest)) = url.split_once(':') else {
+        return Err(Error::usage(format!("'{url}' is not a target")).hint(hint));
     };
     match scheme {
+        "sqlite" if rest.is_empty() => Err(Error::usage("sqlite: needs a path").hint(hint)),
+        "sqlite" => Ok(Box::new(sqlite::SqliteTarget::open(std::path::Path::new(rest), options)?)),
         "postgres" | "postgresql" => {
             Err(Error::new(Class::Unavailable, "PostgreSQL targets are not in this version of rlog"))
         }
-        _ => Err(Error::usage(format!("'{scheme}:' is not a kind of target"))
-            .hint("targets are sqlite:PATH and mysql://USER@HOST/")),
+        _ => Err(Error::usage(format!("'{scheme}:' is not a kind of target")).hint(hint)),
     }
+}
+
+/// A random UUID (version 4), for targets that have none of their own.
+pub fn new_uuid() -> Result<String> {
+    let mut bytes = [0u8; 16];
+    getrandom::fill(&mut bytes).map_err(|error| Error::new(Class::Io, format!("no random numbers: {error}")))?;
+    let mut number = u128::from_be_bytes(bytes);
+    number = number & !(0xf << 76) | 4 << 76;
+    number = number & !(3 << 62) | 2 << 62;
+    let hex = format!("{number:032x}");
+    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
+    Ok(format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)))
 }

@@ -1,1 +1,22 @@
-//! See ARCHITECTURE.md.
+//! Applying transactions to a target, exactly once.
+//!
+//! [`input`] puts whole transactions together; [`state`] judges each against what the target remembers; the loop ([`run`])
+//! gathers them into batches, one target transaction each, and [`writer`] has them executed and committed. Whatever fails in a
+//! batch is rolled back and run again singly, row by row, where [`conflict`] policy decides. `schedule` says what may run at the same
+//! time on targets with several writers.
+
+pub mod batch;
+pub mod body;
+pub mod conflict;
+pub mod dead_letter;
+pub mod execute;
+pub mod input;
+pub mod rules;
+pub mod run;
+pub mod snapshot;
+pub mod state;
+pub mod tables;
+mod text;
+pub mod writer;
+
+pub use run::{From, Init, Observer, Options, Order, Summary, Until, run};

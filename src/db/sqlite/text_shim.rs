@@ -16,7 +16,11 @@ pub(super) fn write_value(out: &mut Vec<u8>, value: Value<'_>, column: &Column) 
         Value::Timestamp { us, fsp } => {
             if us == ZERO_TIMESTAMP {
                 let zero = DateParts { year: 0, month: 0, day: 0 };
-                return date_time(out, DateTimeParts { date: zero, hour: 0, minute: 0, second: 0, microsecond: 0 }, fsp);
+                return date_time(
+                    out,
+                    DateTimeParts { date: zero, hour: 0, minute: 0, second: 0, microsecond: 0 },
+                    fsp,
+                );
             }
             let days = us.div_euclid(86_400_000_000);
             let rest = us.rem_euclid(86_400_000_000) as u64;
@@ -75,7 +79,8 @@ pub(super) fn write_value(out: &mut Vec<u8>, value: Value<'_>, column: &Column) 
 
 fn date_time(out: &mut Vec<u8>, p: DateTimeParts, fsp: u8) -> Result<(), ()> {
     let d = p.date;
-    write!(out, "{:04}-{:02}-{:02} {:02}:{:02}:{:02}", d.year, d.month, d.day, p.hour, p.minute, p.second).map_err(drop)?;
+    write!(out, "{:04}-{:02}-{:02} {:02}:{:02}:{:02}", d.year, d.month, d.day, p.hour, p.minute, p.second)
+        .map_err(drop)?;
     fraction(out, p.microsecond, fsp)
 }
 

@@ -43,9 +43,11 @@ pub fn declared_type(column: &Column) -> String {
         ColumnKind::Enum | ColumnKind::Set if column.members.is_empty() => "INTEGER".into(),
         ColumnKind::Geometry | ColumnKind::Vector => "BLOB".into(),
         // The type of a SQLite column is free text; only what cannot end the declaration is taken over.
-        ColumnKind::Any => {
-            column.sql_type.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, ' ' | '_' | '(' | ')' | ',')).collect()
-        }
+        ColumnKind::Any => column
+            .sql_type
+            .chars()
+            .filter(|c| c.is_ascii_alphanumeric() || matches!(c, ' ' | '_' | '(' | ')' | ','))
+            .collect(),
         _ => "TEXT".into(),
     }
 }
@@ -137,9 +139,11 @@ fn default_of(column: &Column) -> Option<String> {
         return None;
     }
     match column.kind {
-        ColumnKind::Int { .. } | ColumnKind::Float | ColumnKind::Double | ColumnKind::Year | ColumnKind::Decimal { .. } => {
-            number(inner).then(|| inner.to_owned())
-        }
+        ColumnKind::Int { .. }
+        | ColumnKind::Float
+        | ColumnKind::Double
+        | ColumnKind::Year
+        | ColumnKind::Decimal { .. } => number(inner).then(|| inner.to_owned()),
         ColumnKind::Bit { .. } => None,
         _ => Some(format!("'{inner}'")),
     }

@@ -113,8 +113,9 @@ impl Target for SqliteTarget {
             return Ok(Vec::new());
         }
         let names = || {
-            let mut statement =
-                self.control.prepare("SELECT channel FROM main.rlog_channel WHERE name=?1 AND channel<>?2 ORDER BY channel")?;
+            let mut statement = self
+                .control
+                .prepare("SELECT channel FROM main.rlog_channel WHERE name=?1 AND channel<>?2 ORDER BY channel")?;
             let rows = statement.query_map([EPOCH_FACT, names::WHOLE_TARGET], |row| row.get(0))?;
             rows.collect()
         };
@@ -133,7 +134,10 @@ impl Target for SqliteTarget {
         let uuid = crate::target::new_uuid()?;
         let fresh = self.write(|connection| {
             connection.execute_batch(state::CREATE)?;
-            connection.execute("INSERT INTO main.rlog_target SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM main.rlog_target)", [&uuid])?;
+            connection.execute(
+                "INSERT INTO main.rlog_target SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM main.rlog_target)",
+                [&uuid],
+            )?;
             if state::fact(connection, channel, EPOCH_FACT)?.is_some() {
                 return Ok(false);
             }
@@ -181,7 +185,8 @@ impl Target for SqliteTarget {
 
     fn raise_epoch(&mut self, channel: &str) -> Result<u64> {
         self.write(|connection| {
-            let held = state::fact(connection, channel, EPOCH_FACT)?.and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
+            let held =
+                state::fact(connection, channel, EPOCH_FACT)?.and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
             let epoch = held + 1;
             state::set_fact(connection, channel, EPOCH_FACT, Some(&epoch.to_string()))?;
             Ok(epoch)

@@ -26,7 +26,9 @@ pub(super) fn name_of(connection: &Connection, qualify: bool, database: &str, ta
     let fact = format!("table {lower}");
     let plain = connection.plain();
     let held: Option<String> = plain
-        .query_row("SELECT value FROM main.rlog_channel WHERE channel=?1 AND name=?2", [WHOLE_TARGET, &fact], |row| row.get(0))
+        .query_row("SELECT value FROM main.rlog_channel WHERE channel=?1 AND name=?2", [WHOLE_TARGET, &fact], |row| {
+            row.get(0)
+        })
         .optional()
         .map_err(|error| failure(&error))?;
     // The table's own case counts too: to MySQL on Linux `T` and `t` are two tables.

@@ -92,9 +92,11 @@ impl Op {
 pub(super) fn table_exists(connection: &Connection, name: &str) -> Outcome<bool> {
     connection
         .plain()
-        .query_row("SELECT count(*) FROM main.sqlite_schema WHERE type='table' AND lower(name)=lower(?1)", [name], |row| {
-            row.get::<_, i64>(0)
-        })
+        .query_row(
+            "SELECT count(*) FROM main.sqlite_schema WHERE type='table' AND lower(name)=lower(?1)",
+            [name],
+            |row| row.get::<_, i64>(0),
+        )
         .map(|count| count > 0)
         .map_err(|error| failure(&error))
 }
@@ -129,7 +131,9 @@ impl Plan {
         }
         let columns = place
             .iter()
-            .map(|at| at.and_then(|at| found.get(at)).filter(|column| !column.generated).map(|column| quote(&column.name)))
+            .map(|at| {
+                at.and_then(|at| found.get(at)).filter(|column| !column.generated).map(|column| quote(&column.name))
+            })
             .collect();
         let missing = place.iter().map(Option::is_none).collect();
         let unique = unique_sets(connection, &name, &found).map_err(|error| failure(&error))?;
@@ -213,10 +217,12 @@ impl Plan {
         let name_of = |index: usize| self.columns.get(index).and_then(Option::as_deref);
         let set: Vec<usize> = match op {
             Op::Delete | Op::DeleteChecked | Op::Exists => Vec::new(),
-            _ => (0..definition.columns.len()).filter(|index| in_set(after, *index) && name_of(*index).is_some()).collect(),
+            _ => (0..definition.columns.len())
+                .filter(|index| in_set(after, *index) && name_of(*index).is_some())
+                .collect(),
         };
         let table_name = quote(&self.name);
-        let mut sql = String::new();
+        let mut sql;
         let mut key = Vec::new();
         match op {
             Op::Insert | Op::Upsert | Op::Replace => {
@@ -297,7 +303,8 @@ impl Plan {
 }
 
 fn table_columns(connection: &Connection, name: &str) -> rusqlite::Result<Vec<TargetColumn>> {
-    let mut statement = connection.plain().prepare("SELECT name, pk, \"notnull\", hidden FROM pragma_table_xinfo(?1)")?;
+    let mut statement =
+        connection.plain().prepare("SELECT name, pk, \"notnull\", hidden FROM pragma_table_xinfo(?1)")?;
     let rows = statement.query_map([name], |row| {
         Ok(TargetColumn {
             name: row.get(0)?,

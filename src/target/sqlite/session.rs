@@ -192,8 +192,7 @@ impl SqliteSession {
             }
             (RowsOp::Delete, Some(before), _) => {
                 let set = before.set_bits();
-                let touched =
-                    self.execute_variant(table, Op::of(op, checked), Some(before), None, set, &[])?;
+                let touched = self.execute_variant(table, Op::of(op, checked), Some(before), None, set, &[])?;
                 match touched {
                     0 if force == Force::Overwrite => Ok(()),
                     0 => Err(self.nothing_touched(table, before, checked)?),
@@ -391,8 +390,11 @@ impl Session for SqliteSession {
             return self.execute(sql);
         }
         Err(Failure::from(
-            Error::new(Class::Conflict, format!("a {} of {} has no meaning for SQLite", kind.name(), self.settings.source_family))
-                .hint("set binlog_format=ROW on the source; `rlog-apply skip POSITION` steps over this transaction"),
+            Error::new(
+                Class::Conflict,
+                format!("a {} of {} has no meaning for SQLite", kind.name(), self.settings.source_family),
+            )
+            .hint("set binlog_format=ROW on the source; `rlog-apply skip POSITION` steps over this transaction"),
         ))
     }
 

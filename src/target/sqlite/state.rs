@@ -54,11 +54,15 @@ pub(super) fn set_fact(
     value: Option<&str>,
 ) -> rusqlite::Result<()> {
     match value {
-        Some(value) => connection.prepare_cached(
-            "INSERT INTO main.rlog_channel (channel, name, value) VALUES (?1, ?2, ?3) \
+        Some(value) => connection
+            .prepare_cached(
+                "INSERT INTO main.rlog_channel (channel, name, value) VALUES (?1, ?2, ?3) \
              ON CONFLICT (channel, name) DO UPDATE SET value=excluded.value",
-        )?.execute([channel, name, value]),
-        None => connection.prepare_cached("DELETE FROM main.rlog_channel WHERE channel=?1 AND name=?2")?.execute([channel, name]),
+            )?
+            .execute([channel, name, value]),
+        None => connection
+            .prepare_cached("DELETE FROM main.rlog_channel WHERE channel=?1 AND name=?2")?
+            .execute([channel, name]),
     }
     .map(drop)
 }
@@ -66,7 +70,9 @@ pub(super) fn set_fact(
 /// A fact.
 pub(super) fn fact(connection: &rusqlite::Connection, channel: &str, name: &str) -> rusqlite::Result<Option<String>> {
     connection
-        .query_row("SELECT value FROM main.rlog_channel WHERE channel=?1 AND name=?2", [channel, name], |row| row.get(0))
+        .query_row("SELECT value FROM main.rlog_channel WHERE channel=?1 AND name=?2", [channel, name], |row| {
+            row.get(0)
+        })
         .optional()
 }
 

@@ -1,0 +1,110 @@
+//! Consecutive source transactions that become one target transaction. The target only ever shows states that existed on the source.
+
+use super::input::Transaction;
+use crate::frame::{Coordinate, Incarnation};
+use crate::target::StateRow;
+
+/// Payload bytes after which a batch is full.
+pub const BYTES_MAX: u64 = 4 << 20;
+
+/// A batch that is being gathered.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// In source order.
+    pub transactions: Vec<Box<Transaction>>,
+    /// What had been reached before it; `None` while it is empty.
+    pub prev: Option<Coordinate>,
+    /// What is reached after it, progress behind its last transaction included.
+    pub end: Coordinate,
+    /// Life of the source; a batch never crosses into another.
+    pub incarnation: Incarnation,
+    bytes: u64,
+}
+
+impl Batch {
+    /// Whether there is nothing in it, not even progress.
+    pub fn is_empty(&self) -> bool {
+        self.prev.is_none()
+    }
+
+    /// Whether `transaction` may join: same life and file of the source, same origins (rule 12).
+    pub fn admits(&self, transaction: &Transaction) -> bool {
+        self.admits_place(transaction.position.incarnation, transaction.position.txid)
+            && self.transactions.last().is_none_or(|last| last.begin.origins == transaction.begin.origins)
+    }
+
+    /// Whether what stands at `at` may join.
+    pub fn admits_place(&self, incarnation: Incarnation, at: Coordinate) -> bool {
+        self.is_empty() || (self.incarnation == incarnation && self.end.file() == at.file())
+    }
+
+    /// Whether it should be applied before more is read.
+    pub fn is_full(&self, transactions_max: usize) -> bool {
+        self.transactions.len() >= transactions_max || self.bytes >= BYTES_MAX
+    }
+
+    /// Adds a transaction that [`Batch::admits`] let in. `from` is what was reached before it.
+    pub fn push(&mut self, transaction: Box<Transaction>, from: Coordinate) {
+        self.extend(from, transaction.position.end, transaction.position.incarnation);
+        self.bytes += transaction.body.bytes + 64;
+        self.transactions.push(transaction);
+    }
+
+    /// Adds a range without transactions.
+    pub fn extend(&mut self, from: Coordinate, to: Coordinate, incarnation: Incarnation) {
+        self.prev.get_or_insert(from);
+        self.end = to;
+        self.incarnation = incarnation;
+    }
+
+    /// Its state row.
+    pub fn row(&self, channel: &str, epoch: u64, uuid: &str, applied_time_us: i64) -> StateRow {
+        let mut row = StateRow {
+            channel: channel.to_owned(),
+            incarnation: self.incarnation,
+            prev: self.prev.unwrap_or(self.end),
+            end: self.end,
+            applied_time_us,
+            epoch,
+            ..StateRow::default()
+        };
+        for transaction in &self.transactions {
+            row.add(transaction);
+        }
+        row.origins.push(uuid.to_owned());
+        row
+    }
+
+    /// The batch cut into its transactions, each with the part of the range that leads to it; the last one takes what is behind it too.
+    pub fn split(self) -> Vec<Batch> {
+        let mut out: Vec<Batch> = Vec::new();
+        let Batch { transactions, prev, end, incarnation, .. } = self;
+        let mut from = prev.unwrap_or(end);
+        for transaction in transactions {
+            let mut one = Batch::default();
+            let to = transaction.position.end;
+            one.push(transaction, from);
+            from = to;
+            out.push(one);
+        }
+        match out.last_mut() {
+            Some(last) => last.end = end,
+            None => out.push(Batch { prev, end, incarnation, ..Batch::default() }),
+        }
+        out
+    }
+}
+
+impl StateRow {
+    /// Counts a source transaction in. The origins are those of the first, since a batch does not mix them.
+    fn add(&mut self, transaction: &Transaction) {
+        if self.transactions == 0 {
+            self.origins.clone_from(&transaction.begin.origins);
+        }
+        self.transactions += 1;
+        self.rows +=
+            transaction.commit.tables.iter().map(|count| count.inserts + count.updates + count.deletes).sum::<u64>();
+        self.source_time_us = transaction.commit.time_us;
+        self.position = Some(transaction.position.clone());
+    }
+}

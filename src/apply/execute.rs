@@ -1,0 +1,201 @@
+//! Handing a transaction's records to a session: fast, or row by row with the policy for conflicts.
+
+use super::body::Part;
+use super::conflict::{Action, Conflict, Policy};
+use super::input::Transaction;
+use super::tables::{Definitions, TableSet};
+use crate::error::{Class, Error};
+use crate::event::{RecordKind, RecordReader, Rows, RowsOp, Statement};
+use crate::frame::begin_flags;
+use crate::target::{Cause, DdlOutcome, Failure, Force, Head, Outcome, Session};
+
+/// What `--ddl` says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DdlPolicy {
+    /// Apply it, translated where the engines differ; what cannot be is a conflict.
+    #[default]
+    Apply,
+    /// Leave it out.
+    Ignore,
+    /// Stop at the first one (80).
+    Stop,
+}
+
+/// What a transaction came to.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// Rows handed to the target.
+    pub rows: u64,
+    /// Statements and DDL.
+    pub statements: u64,
+    /// Conflicts that were stepped over or overwritten.
+    pub conflicts: Vec<Conflict>,
+    /// For people: DDL that was left out, and why.
+    pub notes: Vec<String>,
+}
+
+/// What executing needs besides the session.
+pub struct Executor<'a> {
+    /// The channel.
+    pub channel: &'a str,
+    /// Policy for conflicts; only asked row by row.
+    pub policy: &'a Policy,
+    /// What to do with DDL.
+    pub ddl: DdlPolicy,
+    /// Decodes definitions that stand inside transactions.
+    pub definitions: &'a Definitions,
+}
+
+impl Executor<'_> {
+    /// What stands in front of a transaction's records.
+    pub fn head(transaction: &Transaction) -> Head {
+        Head {
+            position: transaction.position.clone(),
+            server_id: transaction.begin.server_id,
+            time_us: match transaction.commit.time_us {
+                0 => transaction.begin.time_us,
+                time_us => time_us,
+            },
+            nontransactional: transaction.begin.flags & begin_flags::NONTRANSACTIONAL != 0,
+        }
+    }
+
+    /// Applies all records; any failure is for the caller to roll back.
+    pub fn fast(&self, session: &mut dyn Session, transaction: &Transaction) -> Outcome<Tally> {
+        self.run(session, transaction, false)
+    }
+
+    /// Applies row by row; conflicts go by the policy.
+    pub fn exact(&self, session: &mut dyn Session, transaction: &Transaction) -> Outcome<Tally> {
+        self.run(session, transaction, true)
+    }
+
+    fn run(&self, session: &mut dyn Session, transaction: &Transaction, exact: bool) -> Outcome<Tally> {
+        session.transaction(&Executor::head(transaction))?;
+        let mut tally = Tally::default();
+        let mut tables = transaction.tables.clone();
+        let mut records = RecordReader::new();
+        let mut body = transaction.body.read()?;
+        while let Some(part) = body.next()? {
+            match part {
+                Part::Definition(key, payload) => tables.put(key, self.definitions.entry(key, payload)?),
+                Part::Data(flags, payload) => {
+                    let mut records = records.payload(payload, flags);
+                    while let Some((kind, body)) = records.next()? {
+                        self.record(session, transaction, &tables, kind, body, exact, &mut tally)?;
+                    }
+                }
+            }
+        }
+        Ok(tally)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn record(
+        &self,
+        session: &mut dyn Session,
+        transaction: &Transaction,
+        tables: &TableSet,
+        kind: RecordKind,
+        body: &[u8],
+        exact: bool,
+        tally: &mut Tally,
+    ) -> Outcome {
+        if let Some(op) = RowsOp::of_record(kind) {
+            let rows = Rows::decode(op, body)?;
+            let Some(entry) = tables.get(rows.key) else {
+                return Err(Failure::from(Error::damage(format!(
+                    "transaction {} has rows of a table whose definition is not in the stream",
+                    transaction.position
+                ))));
+            };
+            if !entry.applies {
+                return Ok(());
+            }
+            tally.rows += u64::from(rows.count);
+            if !exact {
+                return session.rows(&entry.table, &rows);
+            }
+            let mut iter = rows.iter(&entry.table.definition)?;
+            while let Some(row) = iter.next()? {
+                let Err(failure) = session.row(&entry.table, op, &row, Force::Strict) else { continue };
+                let conflict = |failure: &Failure| {
+                    Conflict::row(self.channel, &transaction.position, &entry.table.definition, op, &row, failure)
+                };
+                match self.policy.action(&failure) {
+                    None => return Err(failure),
+                    Some(Action::Stop) => return Err(stopped(conflict(&failure), failure)),
+                    Some(Action::Skip) => tally.conflicts.push(Conflict { outcome: "skipped", ..conflict(&failure) }),
+                    Some(Action::Overwrite) => match session.row(&entry.table, op, &row, Force::Overwrite) {
+                        Ok(()) => tally.conflicts.push(Conflict { outcome: "overwritten", ..conflict(&failure) }),
+                        Err(failure) if failure.conflict().is_some() => {
+                            return Err(stopped(conflict(&failure), failure));
+                        }
+                        Err(failure) => return Err(failure),
+                    },
+                }
+            }
+            return Ok(());
+        }
+        let op = match kind {
+            RecordKind::Ddl => "ddl",
+            RecordKind::Statement | RecordKind::Truncate | RecordKind::LoadBlock | RecordKind::XaDecision => {
+                "statement"
+            }
+            // Annotations and notes are for people.
+            _ => return Ok(()),
+        };
+        let mut statement = Statement::decode(body)?;
+        let rules = self.definitions.rules();
+        rules.rewrite(statement.database.to_mut());
+        statement.tables.iter_mut().for_each(|(database, _)| rules.rewrite(database));
+        if !rules.statement_applies(&statement) {
+            return Ok(());
+        }
+        tally.statements += 1;
+        let outcome = match (kind, self.ddl) {
+            (RecordKind::Ddl, DdlPolicy::Ignore) => {
+                tally.notes.push(format!("left out by --ddl ignore: {}", shortened(&statement.sql)));
+                Ok(())
+            }
+            (RecordKind::Ddl, DdlPolicy::Stop) => Err(Failure::from(
+                Error::new(Class::Conflict, format!("--ddl stop: {}", shortened(&statement.sql)))
+                    .hint("make the change on the target, then step over this transaction"),
+            )),
+            (RecordKind::Ddl, DdlPolicy::Apply) => session.ddl(&statement).map(|outcome| {
+                if let DdlOutcome::PassedOver(why) = outcome {
+                    tally.notes.push(why);
+                }
+            }),
+            _ => session.statement(kind, &statement),
+        };
+        let Err(failure) = outcome else { return Ok(()) };
+        if !exact || matches!(failure.cause, Cause::Retry | Cause::Lost | Cause::Fenced) {
+            return Err(failure);
+        }
+        let conflict = Conflict::other(self.channel, &transaction.position, op, &failure);
+        match self.policy.action(&failure) {
+            Some(Action::Skip) => {
+                tally.conflicts.push(Conflict { outcome: "skipped", ..conflict });
+                Ok(())
+            }
+            _ => Err(stopped(conflict, failure)),
+        }
+    }
+}
+
+/// A failure that carries the whole report.
+fn stopped(conflict: Conflict, failure: Failure) -> Failure {
+    let error = conflict.into_error(&failure);
+    Failure { cause: failure.cause, code: failure.code, error: Box::new(error) }
+}
+
+/// SQL for a message.
+pub fn shortened(sql: &[u8]) -> String {
+    const CHARACTERS_MAX: usize = 300;
+    let text = String::from_utf8_lossy(sql);
+    match text.char_indices().nth(CHARACTERS_MAX) {
+        Some((at, _)) => format!("{}...", text.get(..at).unwrap_or_default()),
+        None => text.into_owned(),
+    }
+}

@@ -1,0 +1,166 @@
+//! Loading a snapshot: existing rows in chunks, each a target transaction, before the log goes on.
+//!
+//! Chunks are numbered as they come; a chunk's state row has an incarnation made from the snapshot's UUID, its number as `prev`, and so
+//! the same snapshot read again from a queue goes on behind the last chunk that is there. A snapshot with another UUID clears
+//! what an interrupted one loaded. Only empty tables load, or `--replace` ones. Until the end is applied the channel is `loading`.
+
+use std::collections::BTreeMap;
+
+use super::execute::Executor;
+use super::input::Transaction;
+use super::state::{Reached, facts, snapshot_incarnation};
+use super::writer::Writer;
+use crate::error::{Class, Error, Result};
+use crate::frame::{Coordinate, Snapshot};
+use crate::target::{Failure, Outcome, StateRow, Target};
+
+/// A snapshot that is being read.
+#[derive(Debug)]
+pub struct Loading {
+    /// Its UUID, hexadecimal.
+    uuid: String,
+    /// Chunks seen in the stream.
+    seen: u64,
+    /// It was loaded whole before: everything of it is passed over.
+    done: bool,
+    /// Tables that an interrupted snapshot, or an earlier run of this one, has loaded: UUID by table.
+    tables: BTreeMap<String, String>,
+}
+
+/// A UUID as 32 hexadecimal digits.
+pub fn hex(uuid: &[u8; 16]) -> String {
+    format!("{:032x}", u128::from_be_bytes(*uuid))
+}
+
+impl Loading {
+    /// A snapshot begins. Its name is durable before its first chunk.
+    pub fn begin(
+        target: &mut dyn Target,
+        channel: &str,
+        reached: &mut Reached,
+        snapshot: &Snapshot,
+    ) -> Result<Loading> {
+        let uuid = hex(&snapshot.uuid);
+        let state = target.state(channel)?.unwrap_or_default();
+        let mut loading = Loading { uuid: uuid.clone(), seen: 0, done: false, tables: BTreeMap::new() };
+        if state.facts.get(facts::LOADED) == Some(&uuid) {
+            loading.done = true;
+            return Ok(loading);
+        }
+        for (name, value) in &state.facts {
+            if let Some(table) = name.strip_prefix(facts::LOADED_TABLE_PREFIX) {
+                loading.tables.insert(table.to_owned(), value.clone());
+            }
+        }
+        if state.facts.get(facts::LOADING) != Some(&uuid) {
+            target.set_facts(channel, &[(facts::LOADING, Some(&uuid))])?;
+            reached.chunks = 0;
+        }
+        Ok(loading)
+    }
+
+    /// Applies one chunk, unless it is there. Returns whether it was applied.
+    pub fn chunk(&mut self, writer: &mut Writer<'_>, reached: &mut Reached, transaction: &Transaction) -> Result<bool> {
+        let number = self.seen;
+        self.seen += 1;
+        if self.done || number < reached.chunks {
+            return Ok(false);
+        }
+        let row = StateRow {
+            incarnation: snapshot_incarnation(&self.uuid),
+            prev: Coordinate(number),
+            end: Coordinate(number + 1),
+            ..self.row(writer)
+        };
+        match self.write(writer, &row, transaction) {
+            Ok(()) => {}
+            Err(failure) => {
+                let _ = writer.session.rollback();
+                return Err(Error::from(failure));
+            }
+        }
+        reached.committed(&row);
+        Ok(true)
+    }
+
+    fn row(&self, writer: &Writer<'_>) -> StateRow {
+        StateRow {
+            channel: writer.settings.channel.clone(),
+            epoch: writer.settings.epoch,
+            applied_time_us: crate::sys::clock::now_us(),
+            origins: vec![writer.uuid.clone()],
+            ..StateRow::default()
+        }
+    }
+
+    fn write(&mut self, writer: &mut Writer<'_>, row: &StateRow, transaction: &Transaction) -> Outcome {
+        writer.session.begin()?;
+        writer.session.state(row)?;
+        let chunk = transaction.begin.chunk.as_ref();
+        let entry = chunk.and_then(|chunk| transaction.tables.get(chunk.table)).filter(|entry| entry.applies);
+        if let Some(entry) = entry {
+            let name = format!("{}.{}", entry.table.definition.database, entry.table.definition.table);
+            let owner = self.tables.get(&name);
+            if owner != Some(&self.uuid) {
+                if owner.is_some() || writer.options.replace {
+                    writer.session.clear(&entry.table)?;
+                } else if !writer.session.is_empty(&entry.table)? {
+                    return Err(Failure::from(
+                        Error::config(format!("table {name} has rows, and a snapshot loads only into empty tables"))
+                            .hint("--replace empties the snapshot's tables first"),
+                    ));
+                }
+                writer.session.fact(&format!("{}{name}", facts::LOADED_TABLE_PREFIX), Some(&self.uuid))?;
+            }
+            let executor = Executor {
+                channel: &writer.settings.channel,
+                policy: &writer.options.policy,
+                ddl: writer.options.ddl,
+                definitions: writer.definitions,
+            };
+            executor.fast(&mut *writer.session, transaction)?;
+            writer.session.commit()?;
+            self.tables.insert(name, self.uuid.clone());
+            return Ok(());
+        }
+        writer.session.commit()
+    }
+
+    /// The snapshot is whole: from here on the log goes on at its position.
+    pub fn end(self, writer: &mut Writer<'_>, reached: &mut Reached, snapshot: &Snapshot) -> Result<()> {
+        if hex(&snapshot.uuid) != self.uuid {
+            return Err(Error::damage("a snapshot ends that did not begin"));
+        }
+        if self.done {
+            return Ok(());
+        }
+        let row = StateRow {
+            incarnation: snapshot.incarnation,
+            prev: Coordinate(snapshot.at.0.saturating_sub(1)),
+            end: snapshot.at,
+            ..self.row(writer)
+        };
+        let mut work = || -> Outcome {
+            writer.session.begin()?;
+            writer.session.state(&row)?;
+            writer.session.fact(facts::LOADING, None)?;
+            writer.session.fact(facts::LOADED, Some(&self.uuid))?;
+            writer.session.fact(facts::BASE, Some(&snapshot.at.to_string()))?;
+            for table in self.tables.keys() {
+                writer.session.fact(&format!("{}{table}", facts::LOADED_TABLE_PREFIX), None)?;
+            }
+            writer.session.commit()
+        };
+        if let Err(failure) = work() {
+            let _ = writer.session.rollback();
+            return Err(Error::from(failure));
+        }
+        reached.moved(snapshot.at, snapshot.incarnation);
+        Ok(())
+    }
+}
+
+/// A snapshot frame where none may be.
+pub fn stray() -> Error {
+    Error::new(Class::Damage, "a snapshot's chunk stands outside of a snapshot")
+}

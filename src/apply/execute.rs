@@ -147,11 +147,11 @@ impl Executor<'_> {
         };
         let mut statement = Statement::decode(body)?;
         let rules = self.definitions.rules();
-        rules.rewrite(statement.database.to_mut());
-        statement.tables.iter_mut().for_each(|(database, _)| rules.rewrite(database));
-        if !rules.statement_applies(&statement) {
+        if !rules.statement_passes(&statement) {
             return Ok(());
         }
+        rules.rewrite(statement.database.to_mut());
+        statement.tables.iter_mut().for_each(|(database, _)| rules.rewrite(database));
         tally.statements += 1;
         let outcome = match (kind, self.ddl) {
             (RecordKind::Ddl, DdlPolicy::Ignore) => {

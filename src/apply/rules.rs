@@ -1,38 +1,41 @@
 //! Filters and rewrites of a channel: rewrite first, then filter, as MariaDB does on a replica.
 
 use crate::event::Statement;
+use crate::event::filter::TableFilter;
 
 /// What is applied, and under which names.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
-    /// Database names: from, to.
-    pub rewrites: Vec<(String, String)>,
+    filter: TableFilter,
 }
 
 impl Rules {
+    /// With this filter.
+    pub fn new(filter: TableFilter) -> Rules {
+        Rules { filter }
+    }
+
     /// Rewrites a database's name.
     pub fn rewrite(&self, database: &mut String) {
-        if let Some((_, to)) = self.rewrites.iter().find(|(from, _)| from == database) {
-            to.clone_into(database);
+        let to = self.filter.rewrite(database);
+        if to != database {
+            *database = to.to_owned();
         }
     }
 
-    /// Whether rows of this table are applied (names already rewritten). rlog's own tables never are (rule 12).
-    pub fn applies(&self, database: &str, table: &str) -> bool {
-        let _ = database;
-        !table.starts_with("rlog_")
+    /// Whether rows of this table are applied; the names are the source's. rlog's own tables never are (rule 12).
+    pub fn rows_pass(&self, database: &str, table: &str) -> bool {
+        !table.starts_with("rlog_") && self.filter.rows_pass(database, table)
     }
 
-    /// Whether a statement or DDL is applied: one that names tables, when one of them is; else by its database.
-    pub fn statement_applies(&self, statement: &Statement<'_>) -> bool {
-        if statement.tables.is_empty() {
-            return true;
-        }
-        statement.tables.iter().any(|(database, table)| self.applies(database, table))
+    /// Whether a statement or DDL is applied; the names are the source's.
+    pub fn statement_passes(&self, statement: &Statement<'_>) -> bool {
+        let own = !statement.tables.is_empty() && statement.tables.iter().all(|(_, table)| table.starts_with("rlog_"));
+        !own && self.filter.statement_passes(&statement.database, &statement.tables)
     }
 
     /// Canonical text, empty for none.
     pub fn text(&self) -> String {
-        self.rewrites.iter().map(|(from, to)| format!("rewrite-db={from}={to}")).collect::<Vec<_>>().join(" ")
+        self.filter.canonical()
     }
 }

@@ -102,8 +102,8 @@ impl Definitions {
             return Ok(entry.clone());
         }
         let mut definition = TableDefinition::decode(payload)?;
+        let applies = self.rules.rows_pass(&definition.database, &definition.table);
         self.rules.rewrite(&mut definition.database);
-        let applies = self.rules.applies(&definition.database, &definition.table);
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let table = Arc::new(Table { id, definition });
         let entry = Arc::new(Entry { table, applies, payload: payload.into() });

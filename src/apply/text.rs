@@ -2,24 +2,27 @@
 
 use std::io::Write as _;
 
+use crate::event::text::{Form, render};
 use crate::event::{Column, Value};
 
-/// Appends a value: text where it has one, else its bytes in hexadecimal.
-pub fn value(out: &mut Vec<u8>, value: Value<'_>, _column: &Column) {
-    // Writing into a vector cannot fail.
-    let _ = match value {
-        Value::Null => out.write_all(b"NULL"),
-        Value::Int(number) => write!(out, "{number}"),
-        Value::UInt(number) => write!(out, "{number}"),
-        Value::Float(number) => write!(out, "{number}"),
-        Value::Double(number) => write!(out, "{number}"),
-        Value::Year(year) => write!(out, "{year:04}"),
-        Value::String(bytes) | Value::Text(bytes) if std::str::from_utf8(bytes).is_ok() => {
+/// Appends a value: numbers and dates as they are, text in quotes, bytes in hexadecimal.
+pub fn value(out: &mut Vec<u8>, value: Value<'_>, column: &Column) {
+    let mut scratch = Vec::new();
+    let rendered = render(value, column, &mut scratch);
+    match rendered.form {
+        Form::Null => out.extend_from_slice(b"NULL"),
+        Form::Text => {
             out.push(b'\'');
-            out.extend_from_slice(bytes);
+            out.extend_from_slice(rendered.bytes);
             out.push(b'\'');
-            Ok(())
         }
-        other => write!(out, "{other:?}"),
-    };
+        Form::Bytes => {
+            out.extend_from_slice(b"0x");
+            for byte in rendered.bytes {
+                // Writing into a vector cannot fail.
+                let _ = write!(out, "{byte:02x}");
+            }
+        }
+        _ => out.extend_from_slice(rendered.bytes),
+    }
 }

@@ -15,7 +15,6 @@ use rusqlite::ffi;
 use crate::error::{Class, Error, Result};
 
 pub mod prepared;
-mod text_shim;
 pub mod types;
 
 pub use prepared::{Connection, StatementId};

@@ -24,8 +24,8 @@
 use rusqlite::types::{ToSqlOutput, ValueRef};
 
 use super::quote;
-use super::text_shim as text;
-use crate::event::{Column, ColumnKind, Sign, TableDefinition, Value};
+use crate::event::text::{self, Form};
+use crate::event::{Column, ColumnKind, Sign, TableDefinition, Value, json};
 
 /// Largest precision of a decimal whose every value survives as binary64.
 const DECIMAL_DIGITS_EXACT: u8 = 15;
@@ -151,7 +151,11 @@ fn default_of(column: &Column) -> Option<String> {
 
 /// What a value becomes; text that has to be written first goes through `scratch`. `Err`: why it has no form here.
 #[inline]
-pub fn stored<'a>(value: Value<'a>, column: &Column, scratch: &'a mut Vec<u8>) -> Result<ValueRef<'a>, &'static str> {
+pub fn stored<'a>(
+    value: Value<'a>,
+    column: &'a Column,
+    scratch: &'a mut Vec<u8>,
+) -> Result<ValueRef<'a>, &'static str> {
     Ok(match value {
         Value::Null => ValueRef::Null,
         Value::Int(value) => ValueRef::Integer(value),
@@ -166,14 +170,7 @@ pub fn stored<'a>(value: Value<'a>, column: &Column, scratch: &'a mut Vec<u8>) -
         Value::String(bytes) => match column.is_binary() {
             Some(true) => ValueRef::Blob(bytes),
             _ if is_utf8_charset(&column.charset) => utf8_or_blob(bytes),
-            None => utf8_or_blob(bytes),
-            Some(false) => {
-                scratch.clear();
-                match text::write_value(scratch, value, column) {
-                    Ok(()) => ValueRef::Text(scratch),
-                    Err(_) => ValueRef::Blob(bytes),
-                }
-            }
+            _ => return Ok(rendered(value, column, scratch)),
         },
         Value::Text(bytes) => utf8_or_blob(bytes),
         Value::Blob(bytes) | Value::Geometry(bytes) | Value::Vector(bytes) => ValueRef::Blob(bytes),
@@ -188,14 +185,26 @@ pub fn stored<'a>(value: Value<'a>, column: &Column, scratch: &'a mut Vec<u8>) -
         | Value::Timestamp { .. }
         | Value::Enum(_)
         | Value::Set(_)
-        | Value::Json(_) => {
-            scratch.clear();
-            match text::write_value(scratch, value, column) {
-                Ok(()) => ValueRef::Text(scratch),
-                Err(_) => return Err("cannot be written as text"),
-            }
-        }
+        | Value::Json(_) => return Ok(rendered(value, column, scratch)),
     })
+}
+
+/// A value in its canonical text, or as the bytes that it is where it has none.
+fn rendered<'a>(value: Value<'a>, column: &'a Column, scratch: &'a mut Vec<u8>) -> ValueRef<'a> {
+    let rendered = text::render(value, column, scratch);
+    match rendered.form {
+        Form::Bytes => ValueRef::Blob(rendered.bytes),
+        _ => ValueRef::Text(rendered.bytes),
+    }
+}
+
+/// A JSON value that the log gives as diffs against the value before.
+pub fn patched<'a>(before: &[u8], diffs: &[u8], scratch: &'a mut Vec<u8>) -> Result<ValueRef<'a>, &'static str> {
+    scratch.clear();
+    match json::write_patched(before, diffs, scratch) {
+        Ok(()) => Ok(ValueRef::Text(scratch)),
+        Err(_) => Err("holds a JSON diff that does not fit the value before it"),
+    }
 }
 
 /// Binds a value to parameter `index` (from 1).
@@ -217,7 +226,7 @@ fn unsigned(value: u64, scratch: &mut Vec<u8>) -> ValueRef<'_> {
 
 #[inline]
 fn is_utf8_charset(charset: &str) -> bool {
-    matches!(charset, "utf8mb4" | "utf8mb3" | "utf8" | "ascii")
+    matches!(charset, "" | "utf8mb4" | "utf8mb3" | "utf8" | "ascii")
 }
 
 #[inline]

@@ -160,10 +160,10 @@ impl SqliteSession {
         };
         let statement = self.connection.statement(variant.statement).map_err(|error| failure(&error))?;
         if let Some(image) = after {
-            bind_image(statement, image, &variant.set, 0, table, &mut self.scratch)?;
+            bind_image(statement, image, before, &variant.set, 0, table, &mut self.scratch)?;
         }
         if let Some(image) = before {
-            bind_image(statement, image, &variant.key, variant.set.len(), table, &mut self.scratch)?;
+            bind_image(statement, image, None, &variant.key, variant.set.len(), table, &mut self.scratch)?;
         }
         if op == Op::Exists {
             let mut rows = statement.raw_query();
@@ -249,11 +249,12 @@ impl SqliteSession {
     }
 }
 
-/// Binds the columns of `wanted` (ascending) from `image` to the parameters behind `first`.
+/// Binds the columns of `wanted` (ascending) from `image` to the parameters behind `first`. `older` is the image that JSON diffs refer to.
 #[inline]
 fn bind_image(
     statement: &mut rusqlite::Statement<'_>,
     image: &Image<'_>,
+    older: Option<&Image<'_>>,
     wanted: &[usize],
     first: usize,
     table: &Arc<Table>,
@@ -266,7 +267,14 @@ fn bind_image(
         if index != *at {
             continue;
         }
-        let stored = types::stored(value?, column, scratch).map_err(|why| {
+        let stored = match value? {
+            Value::JsonDiff(diffs) => match older.and_then(|older| older.columns().nth(index)) {
+                Some(Ok(Value::Json(before))) => types::patched(before, diffs, scratch),
+                _ => Err("holds a JSON diff, and the value before it is not in the log"),
+            },
+            value => types::stored(value, column, scratch),
+        };
+        let stored = stored.map_err(|why| {
             Failure::new(
                 Cause::Conflict(ConflictClass::Type),
                 Error::new(

@@ -15,6 +15,7 @@ pub mod rules;
 pub mod run;
 pub mod snapshot;
 pub mod state;
+pub mod status;
 pub mod tables;
 mod text;
 pub mod writer;

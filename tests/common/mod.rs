@@ -29,6 +29,7 @@
 //! database of its own. `RLOG_KEEP=1` keeps the folders of servers for a look afterwards.
 #![allow(dead_code, unused_imports, reason = "every test binary compiles this module and uses a part of it")]
 
+pub mod changes;
 mod programs;
 mod server;
 pub mod streams;

@@ -1,0 +1,8 @@
+//! Applying transactions to real databases: the rules that keep the promise, each with a test that fails without it.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod conflicts;
+mod once;
+mod verbs;

@@ -279,6 +279,44 @@ pub fn decode(charset: &str, bytes: &[u8]) -> Option<String> {
     decoder(charset).utf8(bytes, &mut Vec::new()).map(str::to_owned)
 }
 
+/// Text as the charset's bytes, for names and other short texts; `None` when it has no such characters. Of an unknown charset: UTF-8.
+pub fn encode(charset: &str, text: &str) -> Option<Vec<u8>> {
+    let each = |push: &dyn Fn(char, &mut Vec<u8>) -> Option<()>| {
+        let mut out = Vec::with_capacity(text.len());
+        text.chars().try_for_each(|character| push(character, &mut out))?;
+        Some(out)
+    };
+    match decoder(charset) {
+        Decoder::Utf8 | Decoder::Binary => Some(text.as_bytes().to_vec()),
+        Decoder::Ascii => text.is_ascii().then(|| text.as_bytes().to_vec()),
+        Decoder::Swe7 => each(&|character, out| {
+            let own = tables::SWE7.iter().find(|(_, known)| *known == character).map(|(byte, _)| *byte);
+            let same = u8::try_from(character).ok().filter(|byte| tables::SWE7.iter().all(|(own, _)| own != byte));
+            out.push(own.or(same.filter(u8::is_ascii))?);
+            Some(())
+        }),
+        Decoder::Single(table) => each(&|character, out| {
+            let upper = || table.iter().position(|known| *known == character).map(|at| at as u8 + 0x80);
+            out.push(if character.is_ascii() { character as u8 } else { upper()? });
+            Some(())
+        }),
+        Decoder::Utf32 => each(&|character, out| {
+            out.extend_from_slice(&u32::from(character).to_be_bytes());
+            Some(())
+        }),
+        Decoder::Library(encoding) if encoding == encoding_rs::UTF_16BE => {
+            Some(text.encode_utf16().flat_map(u16::to_be_bytes).collect())
+        }
+        Decoder::Library(encoding) if encoding == encoding_rs::UTF_16LE => {
+            Some(text.encode_utf16().flat_map(u16::to_le_bytes).collect())
+        }
+        Decoder::Library(encoding) => {
+            let (bytes, _, unmappable) = encoding.encode(text);
+            (!unmappable).then(|| bytes.into_owned())
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -337,7 +375,11 @@ mod tests {
             ("euckr", b"\xb0\xa1", "가"),
         ] {
             assert_eq!(decode(charset, bytes).as_deref(), Some(text), "{charset}");
+            assert_eq!(encode(charset, text).as_deref(), Some(bytes), "{charset}");
         }
+        assert_eq!(encode("latin1", "あ"), None);
+        assert_eq!(encode("sjis", "💩"), None);
+        assert_eq!(encode("swe7", "["), None);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-complete -c rlog-dump -s f -l format -d 'What to print' -r -f -a "text\t'For people: a block for each transaction, times local'
+complete -c rlog-dump -s f -l format -d 'What to print; text if not given' -r -f -a "text\t'For people: a block for each transaction, times local'
 json\t'One object a line, see JSON LINES'
 sql\t'Statements that do it again'
 hex\t'Annotated bytes'
@@ -16,9 +16,14 @@ complete -c rlog-dump -l txn -d 'Only this transaction: its txid (42:1234), its 
 complete -c rlog-dump -s c -l where -d 'Only rows of which this is true before or after the change; several must all be true' -r
 complete -c rlog-dump -l fields -d 'Print only these columns of rows, separated by commas' -r
 complete -c rlog-dump -s n -l limit -d 'Stop after so many rows and statements' -r
+complete -c rlog-dump -l dialect -d 'Dialect of SQL; that of the log\'s source if not given' -r -f -a "mariadb\t''
+mysql\t''
+sqlite\t''
+postgres\t''"
 complete -c rlog-dump -l color -d 'Colours in text output' -r -f -a "auto\t'On a terminal, unless $NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c rlog-dump -l undo -d 'SQL that takes the selected changes back, newest first'
 complete -c rlog-dump -l verify -d 'Check instead of printing: every problem with its offset, and which ranges are proven contiguous'
 complete -c rlog-dump -l salvage -d 'Print the transactions that are whole, and say what is lost'
 complete -c rlog-dump -l follow -d 'Wait for more at the end of the last file'

@@ -11,6 +11,7 @@ use jiff::tz::TimeZone;
 
 use crate::cli::{Manual, Tool};
 use crate::dump::select::{Bound, OPS, Predicate, TablePattern, TransactionName};
+use crate::dump::sql::Dialect;
 use crate::dump::{self, Action, Format, Options, Selection, Separator};
 use crate::error::{Error, Result};
 
@@ -22,6 +23,12 @@ const MANUAL: Manual = Manual {
         ("What happened since ten o'clock", "rlog-dump --since 10:00 mysql-bin.000042"),
         ("Who deleted order 17", "rlog-dump --table shop.orders --op delete --where id=17 mysql-bin.0000*"),
         ("Every changed row as JSON", "rlog-dump --format json mysql-bin.000042 | jq 'select(.kind == \"row\")'"),
+        ("Is the file whole, and from where to where", "rlog-dump --verify backup.rlog"),
+        ("Do it again elsewhere", "rlog-dump --format sql mysql-bin.000042 | mariadb shop"),
+        (
+            "Take it back",
+            "rlog-dump --undo --since '2026-11-21 10:00' --table shop.orders mysql-bin.000042 | mariadb shop",
+        ),
     ],
     sections: &[("TIMES AND POSITIONS", TIMES), ("JSON LINES", JSON)],
     files: &[],
@@ -77,9 +84,9 @@ struct Arguments {
     #[arg(value_name = "FILE|QUEUE")]
     inputs: Vec<PathBuf>,
 
-    /// What to print
-    #[arg(short, long, value_enum, default_value_t = FormatName::Text)]
-    format: FormatName,
+    /// What to print; text if not given
+    #[arg(short, long, value_enum)]
+    format: Option<FormatName>,
 
     /// Only what happened at or after this time or position (see TIMES AND POSITIONS)
     #[arg(long, value_name = "TIME|POSITION", help_heading = "Selection")]
@@ -116,6 +123,18 @@ struct Arguments {
     /// Stop after so many rows and statements
     #[arg(short = 'n', long, value_name = "N", help_heading = "Selection")]
     limit: Option<u64>,
+
+    /// SQL that takes the selected changes back, newest first
+    ///
+    /// Each statement matches the row's key and its full after image, so that it changes nothing when the row is not as the log left it; rows
+    /// that were changed later, by something that is not selected, are listed at the top. Reads a pipe through a temporary file.
+    /// Rows that were not logged in full are refused (65), and so are DDL and statements among what is selected (80).
+    #[arg(long, conflicts_with_all = ["verify", "salvage", "follow", "limit", "fields"], help_heading = "SQL")]
+    undo: bool,
+
+    /// Dialect of SQL; that of the log's source if not given
+    #[arg(long, value_enum, help_heading = "SQL")]
+    dialect: Option<DialectName>,
 
     /// Check instead of printing: every problem with its offset, and which ranges are proven contiguous
     ///
@@ -159,6 +178,14 @@ enum FormatName {
     Hex,
     /// Counts, sizes and durations
     Stats,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum DialectName {
+    Mariadb,
+    Mysql,
+    Sqlite,
+    Postgres,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -207,7 +234,10 @@ impl Arguments {
             fields: self.fields.clone(),
             limit: self.limit,
         };
-        let format = match self.format {
+        if self.undo && !matches!(self.format, None | Some(FormatName::Sql)) {
+            return Err(Error::usage("--undo prints SQL: it goes with --format sql only"));
+        }
+        let format = match self.format.unwrap_or(FormatName::Text) {
             FormatName::Text => Format::Text,
             FormatName::Json => Format::Json,
             FormatName::Sql => Format::Sql,
@@ -216,13 +246,20 @@ impl Arguments {
         };
         Ok(Options {
             inputs: self.inputs.clone(),
-            action: match (self.verify, self.salvage) {
-                (true, _) => Action::Verify,
-                (_, true) => Action::Salvage,
+            action: match (self.verify, self.salvage, self.undo) {
+                (true, ..) => Action::Verify,
+                (_, true, _) => Action::Salvage,
+                (.., true) => Action::Undo,
                 _ => Action::Print,
             },
             format,
             selection,
+            dialect: self.dialect.map(|name| match name {
+                DialectName::Mariadb => Dialect::MariaDb,
+                DialectName::Mysql => Dialect::MySql,
+                DialectName::Sqlite => Dialect::Sqlite,
+                DialectName::Postgres => Dialect::Postgres,
+            }),
             separator: match (self.json_seq, self.null) {
                 (true, _) => Separator::Sequence,
                 (_, true) => Separator::Zero,

@@ -3,7 +3,7 @@
 //! Inputs are opened read-only and never changed. A file is told by its first bytes, not by its name.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
@@ -102,6 +102,21 @@ impl Input {
             Frames::Mapped(..) => false,
             Frames::Stream(reader) => !reader.has_buffered(),
         }
+    }
+
+    /// Opens several inputs as one that [`Input::bytes`] shows whole.
+    pub fn mapped_all(paths: &[PathBuf]) -> Result<Input> {
+        if let [path] = paths {
+            return Input::mapped(path);
+        }
+        let failed = |error| Error::io("the temporary file", error);
+        let mut spool = tempfile::tempfile().map_err(failed)?;
+        for path in paths {
+            spool.write_all(Input::mapped(path)?.bytes()).map_err(failed)?;
+        }
+        // SAFETY: the file has no name, so that nobody else can change it.
+        let map = unsafe { Mmap::map(&spool) }.map_err(failed)?;
+        Ok(Input { name: "all inputs together".to_owned(), frames: Frames::Mapped(map, 0) })
     }
 
     /// Whether it is a pipe or the like, whose end is its writer's.

@@ -24,6 +24,7 @@ pub mod moment;
 mod output;
 mod scan;
 pub mod select;
+pub mod sql;
 mod table;
 mod text;
 mod verify;
@@ -43,6 +44,7 @@ pub use select::Selection;
 use input::Input;
 use json::JsonPrinter;
 use output::Output;
+use sql::{Dialect, SqlPrinter};
 use text::TextPrinter;
 use verify::Report;
 use walk::{Printer, Walk};
@@ -73,6 +75,8 @@ pub enum Action {
     Verify,
     /// What is intact in them is printed.
     Salvage,
+    /// SQL that takes them back is printed.
+    Undo,
 }
 
 /// A whole dump.
@@ -86,6 +90,8 @@ pub struct Options {
     pub format: Format,
     /// What is printed.
     pub selection: Selection,
+    /// Dialect of SQL; `None`: that of the source.
+    pub dialect: Option<Dialect>,
     /// Between JSON objects.
     pub separator: Separator,
     /// Go on when the last file grows.
@@ -103,6 +109,7 @@ impl Default for Options {
             action: Action::default(),
             format: Format::default(),
             selection: Selection::default(),
+            dialect: None,
             separator: Separator::default(),
             follow: false,
             zone: TimeZone::UTC,
@@ -123,6 +130,12 @@ pub fn run(options: &Options, sink: &mut dyn Write, note: &mut dyn FnMut(&str)) 
             report.verify(&Input::mapped(&path)?, &mut out)?;
         }
         return report.into_result();
+    }
+    if options.action == Action::Undo {
+        let input = Input::mapped_all(&input::operands(&options.inputs))?;
+        let taken_back = sql::undo::undo(&input, &options.selection, options.dialect, &mut out);
+        out.flush()?;
+        return if taken_back? == 0 { Err(Error::new(Class::Nothing, "")) } else { Ok(()) };
     }
     let mut printer = printer(options)?;
     let mut walk = Walk::new(&options.selection);
@@ -148,6 +161,7 @@ fn printer(options: &Options) -> Result<Box<dyn Printer>> {
     Ok(match options.format {
         Format::Json => Box::new(JsonPrinter::new(options.separator, fields)),
         Format::Text => Box::new(TextPrinter::new(options.zone.clone(), options.color, fields)),
+        Format::Sql => Box::new(SqlPrinter::new(options.dialect)),
         _ => return Err(Error::new(Class::Unavailable, "this format is not built yet in this version")),
     })
 }

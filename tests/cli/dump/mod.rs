@@ -5,3 +5,4 @@ pub mod sample;
 mod damage;
 mod formats;
 mod selection;
+mod sql;

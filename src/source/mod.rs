@@ -17,6 +17,7 @@ use crate::frame::{Coordinate, FrameWriter, PositionSpec};
 
 pub mod mysql;
 pub mod sqlite;
+pub mod writeset;
 
 /// What a call of [`Source::step`] came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,6 +3,8 @@
 
 mod corpus;
 mod damage;
+mod frames;
+mod live;
 mod replay;
 mod speed;
 mod workload;

@@ -629,6 +629,15 @@ impl Decoder {
         Ok(values)
     }
 
+    /// The AUTOINCREMENT counters in the old view.
+    pub fn sequences(&mut self) -> Result<Vec<(String, i64)>> {
+        let schema = Arc::clone(&self.schema);
+        match self.header {
+            Some(header) => self.read_sequences(Side::Old, &schema, &header),
+            None => Ok(Vec::new()),
+        }
+    }
+
     /// Compares the map with a fresh one: a debugging aid. Stale overflow entries are allowed, missing ones are not.
     pub fn check_map(&mut self) -> Result<()> {
         let Some(header) = self.header else { return Ok(()) };

@@ -5,6 +5,7 @@
 //! view      the database before and after a transaction     pagemap  which page hangs where, 5 bytes a page
 //! page      b-tree pages and cells                          record   values, order of keys
 //! schema    tables, as SQLite itself reads them             ddl      from two schemas to statements
+//! events    decoded transactions -> frames
 //! treediff  the streaming comparison of two trees           decode   one transaction -> events for a Sink
 //! ```
 //!
@@ -13,8 +14,11 @@
 
 pub mod ddl;
 pub mod decode;
+pub mod events;
+pub mod live;
 pub mod page;
 pub mod pagemap;
+pub mod pin;
 pub mod record;
 pub mod schema;
 pub mod shm;

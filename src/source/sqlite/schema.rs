@@ -210,6 +210,11 @@ impl Table {
         is_system_name(&self.name)
     }
 
+    /// Whether both were described from the same statements.
+    pub fn is_same_definition(&self, other: &Table) -> bool {
+        self.made_from == other.made_from && self.name == other.name && self.encoding == other.encoding
+    }
+
     /// Whether the order of changes within a transaction matters: some uniqueness besides the tree's own key, or keys
     /// whose order is not known for sure.
     pub fn needs_order(&self) -> bool {

@@ -52,6 +52,17 @@ pub fn read(shm: &dyn ReadAt) -> Result<Option<WalIndex>> {
     Ok(None)
 }
 
+/// Offset of `nBackfillAttempted`: behind both copies, `nBackfill`, five read marks and the lock bytes.
+const ATTEMPTED_AT: u64 = 2 * COPY_LEN as u64 + 4 + 5 * 4 + 8;
+
+/// Frames that a checkpoint may have copied into the database file: it says so before it starts, and recovery after a
+/// crash assumes all.
+pub fn attempted(shm: &dyn ReadAt) -> Result<u32> {
+    let mut bytes = [0; 4];
+    let got = shm.read_at(&mut bytes, ATTEMPTED_AT).map_err(|e| Error::io("", e))?;
+    Ok(if got == 4 { u32::from_ne_bytes(bytes) } else { u32::MAX })
+}
+
 fn parse(copy: &[u8], backfilled: u32) -> Option<WalIndex> {
     // Offset 12: isInit u8, bigEndCksum u8, szPage u16.
     if *copy.get(12)? == 0 {

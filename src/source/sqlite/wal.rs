@@ -61,6 +61,16 @@ impl ReadAt for std::fs::File {
     }
 }
 
+impl ReadAt for &'static std::fs::File {
+    fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
+        ReadAt::read_at(*self, buf, at)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        ReadAt::len(*self)
+    }
+}
+
 impl ReadAt for Vec<u8> {
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<usize> {
         let from = usize::try_from(at).unwrap_or(usize::MAX).min(Vec::len(self));

@@ -36,6 +36,8 @@ use crate::error::{Class, Error, Result};
 use crate::event::{RecordKind, Row, Rows, RowsOp, Statement, TableDefinition};
 use crate::frame::{Coordinate, Incarnation, Position};
 
+#[cfg(feature = "mysql")]
+pub mod mysql;
 pub mod sqlite;
 
 /// Table of the state rows. Its name, wherever it stands, marks a transaction in a log as applied by rlog (rule 12).
@@ -429,6 +431,8 @@ pub fn open(url: &str, options: &OpenOptions) -> Result<Box<dyn Target>> {
     match scheme {
         "sqlite" if rest.is_empty() => Err(Error::usage("sqlite: needs a path").hint(hint)),
         "sqlite" => Ok(Box::new(sqlite::SqliteTarget::open(std::path::Path::new(rest), options)?)),
+        #[cfg(feature = "mysql")]
+        "mysql" | "mariadb" => mysql::open(url, options),
         "postgres" | "postgresql" => {
             Err(Error::new(Class::Unavailable, "PostgreSQL targets are not in this version of rlog"))
         }

@@ -4,3 +4,5 @@
 mod common;
 
 mod harness;
+#[cfg(feature = "mysql")]
+mod mysql_target;

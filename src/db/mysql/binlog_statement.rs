@@ -26,6 +26,8 @@ const UPDATE_ROWS: u8 = 24;
 const DELETE_ROWS: u8 = 25;
 /// The rows event ends a statement: tables are closed, what was changed is checked.
 const STMT_END: u16 = 1;
+/// Flag of rows events: foreign keys are not looked at, and nothing cascades.
+pub const NO_FOREIGN_KEY_CHECKS: u16 = 2;
 
 /// Lengths of the post-headers of events 1 to 42 in both families; what is not used here is 0 or as servers write it.
 const POST_HEADERS: [u8; 42] = [
@@ -125,6 +127,8 @@ pub struct Events {
     pub time_s: u32,
     /// Header values of the events to come.
     pub server_id: u32,
+    /// Flags of the rows events to come ([`NO_FOREIGN_KEY_CHECKS`]).
+    pub flags: u16,
 }
 
 impl Events {
@@ -191,7 +195,7 @@ impl Events {
         };
         put_header(&mut self.bytes, self.time_s, kind, self.server_id);
         self.bytes.extend_from_slice(id.to_le_bytes().get(..6).unwrap_or(&[0; 6]));
-        self.bytes.extend_from_slice(&[0; 2]);
+        self.bytes.extend_from_slice(&self.flags.to_le_bytes());
         put_packed(&mut self.bytes, columns as u64);
         self.bytes.extend_from_slice(before);
         if change == Change::Update {
@@ -208,8 +212,8 @@ impl Events {
     /// Closes the rows event, if one is open; `end` ends the statement, which the last rows event must.
     pub fn close_rows(&mut self, end: bool) {
         if let Some(at) = self.open.take() {
-            if let (true, Some(room)) = (end, self.bytes.get_mut(at + HEADER_LEN + 6..at + HEADER_LEN + 8)) {
-                room.copy_from_slice(&STMT_END.to_le_bytes());
+            if let (true, Some(flags)) = (end, self.bytes.get_mut(at + HEADER_LEN + 6)) {
+                *flags |= STMT_END as u8;
             }
             self.finish(at);
         }

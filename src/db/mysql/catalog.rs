@@ -85,6 +85,12 @@ pub enum WireType {
     Geometry,
     /// Vector of binary32 behind a length of 4 bytes (MySQL).
     Vector,
+    /// MariaDB's UUID: 16 bytes behind a length of 1 byte, in the order in which they are stored.
+    Uuid,
+    /// MariaDB's INET4: 4 bytes behind a length of 1 byte.
+    Inet4,
+    /// MariaDB's INET6: 16 bytes behind a length of 1 byte.
+    Inet6,
     /// Not written by us in this form: compressed columns, temporals of before MySQL 5.6, unknown types.
     Foreign,
 }
@@ -116,6 +122,8 @@ impl WireType {
             WireType::Json => (245, [4, 0], 1),
             WireType::Geometry => (255, [4, 0], 1),
             WireType::Vector => (242, [4, 0], 1),
+            WireType::Uuid | WireType::Inet6 => (254, [254, 16], 2),
+            WireType::Inet4 => (254, [254, 4], 2),
             WireType::Foreign => return None,
         })
     }
@@ -297,9 +305,9 @@ fn column(row: Row) -> ServerColumn {
         "timestamp" => WireType::Timestamp { fsp },
         "char" | "binary" if octets < 1024 => WireType::Char { bytes_max: octets_u32 },
         "varchar" | "varbinary" if octets <= 65_535 => WireType::VarChar { bytes_max: octets_u32 },
-        "uuid" => WireType::Char { bytes_max: 16 },
-        "inet6" => WireType::Char { bytes_max: 16 },
-        "inet4" => WireType::Char { bytes_max: 4 },
+        "uuid" => WireType::Uuid,
+        "inet6" => WireType::Inet6,
+        "inet4" => WireType::Inet4,
         "tinytext" | "tinyblob" => WireType::Blob { length_bytes: 1 },
         "text" | "blob" => WireType::Blob { length_bytes: 2 },
         "mediumtext" | "mediumblob" => WireType::Blob { length_bytes: 3 },

@@ -41,6 +41,8 @@ pub struct Slot {
     multibyte: bool,
     /// The log does not say whether integers have a sign; source and target have the same width, so the same bits are right.
     same_bits: bool,
+    /// UUID, INET4 and INET6 come as text (when their source was known to be one), not as the bytes that are stored.
+    pub as_text: bool,
 }
 
 /// Writes images of rows for one target table.
@@ -96,6 +98,7 @@ impl RowWriter {
                 utf8: charset::is_utf8(&there.charset),
                 multibyte: charset::is_multibyte(&there.charset),
                 same_bits: matches!(column.kind, ColumnKind::Int { sign: Sign::Unknown, .. }),
+                as_text: is_text_form(&column.sql_type),
             });
         }
         slots.sort_by_key(|slot| slot.target);
@@ -139,6 +142,7 @@ fn fits(kind: ColumnKind, from_charset: &str, wire: WireType, to_charset: &str) 
         (ColumnKind::String { .. }, WireType::Char { .. } | WireType::VarChar { .. } | WireType::Blob { .. }) => {
             charset::same_bytes(from_charset, to_charset)
         }
+        (ColumnKind::String { .. }, WireType::Uuid | WireType::Inet4 | WireType::Inet6) => true,
         (ColumnKind::Enum, WireType::Enum { .. }) | (ColumnKind::Set, WireType::Set { .. }) => true,
         (ColumnKind::JsonBinary, WireType::Json) => true,
         (ColumnKind::Geometry, WireType::Geometry) => true,
@@ -195,6 +199,9 @@ impl Slot {
                 }
                 put(out, bytes)
             }
+            (WireType::Uuid | WireType::Inet4 | WireType::Inet6, Value::String(bytes)) => {
+                put_fixed(out, self.wire, bytes, self.as_text)
+            }
             (WireType::Blob { length_bytes }, Value::String(bytes)) => put_counted(out, bytes, length_bytes),
             (WireType::Json, Value::Json(bytes))
             | (WireType::Geometry, Value::Geometry(bytes))
@@ -248,6 +255,60 @@ fn put_int(out: &mut Vec<u8>, value: i64, bytes: u8, unsigned: bool, same_bits: 
         return Err(Misfit);
     }
     put(out, value.to_le_bytes().get(..usize::from(bytes)).ok_or(Misfit)?)
+}
+
+/// Whether values of a column of this type come as text.
+fn is_text_form(sql_type: &str) -> bool {
+    let sql_type = sql_type.to_ascii_lowercase();
+    ["uuid", "inet4", "inet6"].iter().any(|name| sql_type.starts_with(name))
+}
+
+fn put_fixed(out: &mut Vec<u8>, wire: WireType, bytes: &[u8], as_text: bool) -> Result<(), Misfit> {
+    let text = || std::str::from_utf8(bytes).map_err(|_| Misfit);
+    let room = if wire == WireType::Inet4 { 4 } else { 16 };
+    if !as_text {
+        if bytes.len() > room {
+            return Err(Misfit);
+        }
+        out.push(bytes.len() as u8);
+        return put(out, bytes);
+    }
+    out.push(room as u8);
+    match wire {
+        WireType::Inet4 => put(out, &text()?.parse::<std::net::Ipv4Addr>().map_err(|_| Misfit)?.octets()),
+        WireType::Inet6 => put(out, &text()?.parse::<std::net::Ipv6Addr>().map_err(|_| Misfit)?.octets()),
+        _ => {
+            let digits: String = text()?.chars().filter(|c| *c != '-').collect();
+            if digits.len() != 32 {
+                return Err(Misfit);
+            }
+            let number = u128::from_str_radix(&digits, 16).map_err(|_| Misfit)?;
+            put(out, &stored_uuid(number.to_be_bytes()))
+        }
+    }
+}
+
+/// The text of a UUID, INET4 or INET6 from the bytes that are stored (without the zeros that a log leaves out at the end); `None` for other types.
+pub fn stored_text(wire: WireType, bytes: &[u8]) -> Option<String> {
+    let mut raw = [0u8; 16];
+    raw.get_mut(..bytes.len())?.copy_from_slice(bytes);
+    match wire {
+        WireType::Inet4 => Some(std::net::Ipv4Addr::from(*raw.first_chunk::<4>()?).to_string()),
+        WireType::Inet6 => Some(std::net::Ipv6Addr::from(raw).to_string()),
+        WireType::Uuid => {
+            let [k, l, m, n, o, p, i, j, g, h, e, f, a, b, c, d] = raw;
+            let swapped = [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p];
+            let bytes = if stored_uuid(swapped) == raw { swapped } else { raw };
+            Some(format!("{:032x}", u128::from_be_bytes(bytes)))
+        }
+        _ => None,
+    }
+}
+
+/// A UUID as MariaDB stores it: versions 1 to 5 of the usual variant with their segments last first, others as they are.
+fn stored_uuid(bytes: [u8; 16]) -> [u8; 16] {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = bytes;
+    if matches!(g, 0x01..=0x5f) && i & 0x80 != 0 { [k, l, m, n, o, p, i, j, g, h, e, f, a, b, c, d] } else { bytes }
 }
 
 fn put_counted(out: &mut Vec<u8>, bytes: &[u8], length_bytes: u8) -> Result<(), Misfit> {
@@ -306,6 +367,7 @@ mod tests {
             utf8: false,
             multibyte: false,
             same_bits: false,
+            as_text: false,
         }
     }
 

@@ -83,6 +83,12 @@ impl TableMap {
     /// Parses an event's data: what stands behind the common header, without checksum. `table_id_bytes` is 6, or 4 when the format
     /// description event gives this type a post-header of 6 bytes.
     pub fn parse(body: &[u8], table_id_bytes: usize) -> Result<TableMap, EventError> {
+        TableMap::parse_from(Family::MySql, body, table_id_bytes)
+    }
+
+    /// As [`TableMap::parse`], from a log of this family: MariaDB lists the charset of every column that is stored with one, geometry
+    /// included; MySQL that of characters and bytes only.
+    pub fn parse_from(family: Family, body: &[u8], table_id_bytes: usize) -> Result<TableMap, EventError> {
         let mut rest = body;
         let cut = || EventError::new("a table map event is cut short");
         let mut id = [0; 8];
@@ -133,17 +139,17 @@ impl TableMap {
             columns,
             primary_key: None,
         };
-        map.take_optional(rest)?;
+        map.take_optional(family, rest)?;
         Ok(map)
     }
 
-    fn take_optional(&mut self, mut rest: &[u8]) -> Result<(), EventError> {
+    fn take_optional(&mut self, family: Family, mut rest: &[u8]) -> Result<(), EventError> {
         while let Some((&kind, tail)) = rest.split_first() {
             rest = tail;
             let value = take_packed(&mut rest)
                 .and_then(|length| usize::try_from(length).ok())
                 .and_then(|length| take_bytes(&mut rest, length));
-            let taken = value.and_then(|value| self.take_field(kind, value));
+            let taken = value.and_then(|value| self.take_field(family, kind, value));
             if taken.is_none() {
                 return Err(EventError(format!(
                     "field {kind} of the optional metadata of {}.{} does not fit its columns",
@@ -159,8 +165,11 @@ impl TableMap {
     }
 
     /// One field of the optional metadata (numbers as in both servers' documentation); unknown ones are passed over.
-    fn take_field(&mut self, kind: u8, mut value: &[u8]) -> Option<()> {
-        let is_character: fn(&MapColumn) -> bool = |column| column.wire.is_character();
+    fn take_field(&mut self, family: Family, kind: u8, mut value: &[u8]) -> Option<()> {
+        let is_character: fn(&MapColumn) -> bool = match family {
+            Family::MySql => |column| column.wire.is_character(),
+            Family::MariaDb => |column| column.wire.is_character() || matches!(column.wire, Wire::Geometry(_)),
+        };
         let is_member: fn(&MapColumn) -> bool = |column| matches!(column.wire, Wire::Enum(_) | Wire::Set(_));
         match kind {
             1 => {

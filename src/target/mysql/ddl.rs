@@ -1,0 +1,282 @@
+//! DDL on servers that commit it implicitly (rule 10).
+//!
+//! ```text
+//! marker absent ──fence, insert marker, COMMIT──▶ begun ──the DDL──▶ done ──state row, marker removed, COMMIT──▶ applied
+//! ```
+//!
+//! The marker holds the position, a hash of the text, and for every table that the statement names a hash of SHOW CREATE TABLE as it was
+//! before. A run that finds a marker of the same position judges what the one before it has done:
+//!
+//! - CREATE and DROP tell by themselves: "exists" (or "does not exist") on the second try means that the first succeeded, since
+//!   at the source it succeeded on the same state.
+//! - Otherwise, if tables are named and all are as they were: it was not done (or has no effect that shows, such as TRUNCATE and
+//!   OPTIMIZE, which may be repeated): run it.
+//! - ALTER of one table (and RENAME, which is atomic on all servers that are supported), and it is not as before: done.
+//! - Statements without tables that may be repeated: run it again. Anything else is 80, with what to look at.
+
+use mysql::prelude::Queryable as _;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::session::{MySqlSession, failure};
+use super::state;
+use super::statement::{prepare, shortened};
+use crate::db::mysql::connect::{Fault, fault_of};
+use crate::db::mysql::literal::table_name;
+use crate::error::{Class, Error};
+use crate::event::Statement;
+use crate::target::{Cause, ConflictClass, DdlOutcome, Failure, Outcome, StateRow};
+
+/// Name of the fact that is the marker.
+pub(super) const MARKER: &str = "ddl";
+
+/// What a statement does, by its first words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Create,
+    Drop,
+    Alter,
+    Rename,
+    /// May be repeated with the same result.
+    Repeatable,
+    /// Accounts and privileges: not data, and not applied with the applier's rights.
+    Accounts,
+    Other,
+}
+
+/// The first words without comments, upper case.
+fn words(sql: &str, count: usize) -> Vec<String> {
+    let mut out = Vec::new();
+    let mut rest = sql;
+    while out.len() < count {
+        rest = rest.trim_start();
+        if let Some(comment) = rest.strip_prefix("/*") {
+            // What stands in /*! … */ is executed.
+            if let Some(code) = comment.strip_prefix("M!").or_else(|| comment.strip_prefix('!')) {
+                rest = code.trim_start_matches(|c: char| c.is_ascii_digit());
+                continue;
+            }
+            rest = comment.split_once("*/").map_or("", |(_, rest)| rest);
+            continue;
+        }
+        if let Some(comment) = rest.strip_prefix('#').or_else(|| rest.strip_prefix("-- ")) {
+            rest = comment.split_once('\n').map_or("", |(_, rest)| rest);
+            continue;
+        }
+        let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+        if end == 0 {
+            break;
+        }
+        let (word, behind) = rest.split_at(end);
+        out.push(word.to_uppercase());
+        rest = behind;
+    }
+    out
+}
+
+fn kind(sql: &str) -> Kind {
+    let words = words(sql, 4);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["GRANT" | "REVOKE", ..] | ["SET", "PASSWORD" | "DEFAULT" | "ROLE", ..] => Kind::Accounts,
+        ["CREATE" | "ALTER" | "DROP" | "RENAME", "USER" | "ROLE", ..]
+        | ["CREATE", "OR", "REPLACE", "USER" | "ROLE"] => Kind::Accounts,
+        ["CREATE", "OR", ..] => Kind::Repeatable,
+        ["CREATE", ..] => Kind::Create,
+        ["DROP", ..] => Kind::Drop,
+        ["ALTER", "TABLE", ..] | ["ALTER", "IGNORE" | "ONLINE", "TABLE", ..] => Kind::Alter,
+        ["RENAME", ..] => Kind::Rename,
+        ["TRUNCATE" | "ANALYZE" | "OPTIMIZE" | "FLUSH" | "REPAIR" | "CHECK" | "COMMENT", ..] => Kind::Repeatable,
+        ["ALTER", "DATABASE" | "SCHEMA" | "VIEW" | "ALGORITHM" | "DEFINER" | "SQL" | "FUNCTION" | "PROCEDURE", ..] => {
+            Kind::Repeatable
+        }
+        _ => Kind::Other,
+    }
+}
+
+/// See the module.
+pub(super) fn execute(session: &mut MySqlSession, row: &StateRow, statement: &Statement<'_>) -> Outcome<DdlOutcome> {
+    let text = String::from_utf8_lossy(&statement.sql).into_owned();
+    let kind = kind(&text);
+    let channel = session.settings.channel.clone();
+    if kind == Kind::Accounts {
+        return finish(session, row, DdlOutcome::PassedOver("accounts and privileges are the target's own".into()));
+    }
+    let position = session.head.position.to_string();
+    let hashes = hashes(session, statement)?;
+    let marker = format!("{position}\n{:016x}\n{}", xxh3_64(&statement.sql), hashes.join(","));
+    let old = state::fact(session.session.conn(), &channel, MARKER)
+        .map_err(|error| failure(error, "the marker of a DDL cannot be read"))?;
+    let again = match old.as_deref().map(|old| (old, old.splitn(3, '\n').collect::<Vec<_>>())) {
+        Some((old, parts)) if parts.first() == Some(&position.as_str()) => {
+            let before: Vec<&str> =
+                parts.get(2).filter(|text| !text.is_empty()).map(|text| text.split(',').collect()).unwrap_or_default();
+            let as_before = before.len() == hashes.len() && before.iter().zip(&hashes).all(|(a, b)| a == b);
+            match kind {
+                Kind::Create | Kind::Drop | Kind::Repeatable => true,
+                _ if as_before && !before.is_empty() => true,
+                Kind::Alter | Kind::Rename if !before.is_empty() && before.len() == hashes.len() => {
+                    let _ = old;
+                    return finish(session, row, DdlOutcome::Applied);
+                }
+                _ => {
+                    return Err(Failure::new(
+                        Cause::Other,
+                        Error::new(
+                            Class::Conflict,
+                            format!("a run ended while this was being executed, and nothing shows whether it was done: {}", shortened(&text)),
+                        )
+                        .hint("look whether the target has it; if so: rlog-apply skip POSITION; if not, run it by hand first"),
+                    ));
+                }
+            }
+        }
+        _ => {
+            write_marker(session, &marker)?;
+            false
+        }
+    };
+    let mut sql = prepare(session, statement)?;
+    if !session.origins.is_empty() {
+        // What an extractor of the target's log recognises (rule 12).
+        sql.push_str(&format!(" /* rlog origins {} */", session.origins));
+    }
+    let result = session.run(&sql);
+    if let Err(error) = result {
+        if fault_of(&error) == Fault::Lost {
+            return Err(failure(error, &shortened(&text)));
+        }
+        session.plain_context()?;
+        return failed(session, row, kind, again, &text, error);
+    }
+    session.plain_context()?;
+    finish(session, row, DdlOutcome::Applied)
+}
+
+/// The DDL failed; on a second try that may be because the first succeeded.
+fn failed(
+    session: &mut MySqlSession,
+    row: &StateRow,
+    kind: Kind,
+    again: bool,
+    text: &str,
+    error: mysql::Error,
+) -> Outcome<DdlOutcome> {
+    let fault = fault_of(&error);
+    let number = code(&error);
+    let done_before = again
+        && match kind {
+            Kind::Create => fault == Fault::Exists || matches!(number, Some(1304 | 1359 | 1537)),
+            Kind::Drop => fault == Fault::NoTable || matches!(number, Some(1305 | 1360 | 1091 | 1539)),
+            _ => false,
+        };
+    if done_before {
+        return finish(session, row, DdlOutcome::Applied);
+    }
+    if fault != Fault::Retry {
+        // It did nothing: the next try starts afresh.
+        let sql = state::fact_sql(&session.settings.channel, MARKER, None);
+        session.run(&sql).map_err(|error| failure(error, "the marker of a DDL cannot be removed"))?;
+    }
+    let mut out = failure(error, &shortened(text));
+    if out.cause == Cause::Other && out.error.class() == Class::Conflict {
+        out.cause = Cause::Conflict(ConflictClass::Type);
+    }
+    Err(out)
+}
+
+fn code(error: &mysql::Error) -> Option<u16> {
+    match error {
+        mysql::Error::MySqlError(error) => Some(error.code),
+        _ => None,
+    }
+}
+
+/// The marker, under the fence.
+fn write_marker(session: &mut MySqlSession, marker: &str) -> Outcome {
+    let (channel, epoch) = (session.settings.channel.clone(), session.settings.epoch);
+    session.begin_server()?;
+    let holds: Option<u8> = session
+        .session
+        .conn()
+        .query_first(state::fence_sql(&channel, epoch))
+        .map_err(|error| failure(error, "the fence cannot be read"))?;
+    if holds.is_none() {
+        let _ = session.run("ROLLBACK");
+        return Err(Failure::new(
+            Cause::Fenced,
+            Error::new(Class::Conflict, "another rlog-apply has taken this channel over"),
+        ));
+    }
+    let sql = state::fact_sql(&channel, MARKER, Some(marker));
+    session.run(&sql).map_err(|error| failure(error, "the marker of a DDL cannot be kept"))?;
+    session.commit_server()
+}
+
+/// The state row and the marker's removal in one transaction.
+fn finish(session: &mut MySqlSession, row: &StateRow, outcome: DdlOutcome) -> Outcome<DdlOutcome> {
+    session.begin_server()?;
+    session.insert_state(row)?;
+    let sql = state::fact_sql(&session.settings.channel.clone(), MARKER, None);
+    session.run(&sql).map_err(|error| failure(error, "the marker of a DDL cannot be removed"))?;
+    session.commit_server()?;
+    Ok(outcome)
+}
+
+/// A hash of each table that the statement names, `-` where there is none.
+fn hashes(session: &mut MySqlSession, statement: &Statement<'_>) -> Outcome<Vec<String>> {
+    let mut out = Vec::with_capacity(statement.tables.len());
+    for (database, table) in &statement.tables {
+        let database = if database.is_empty() { statement.database.as_ref() } else { database.as_str() };
+        let name = table_name(database, table)?;
+        let row: mysql::Result<Option<mysql::Row>> =
+            session.session.conn().query_first(format!("SHOW CREATE TABLE {name}"));
+        out.push(match row {
+            Ok(Some(row)) => {
+                let text: String = row.get_opt(1).and_then(Result::ok).unwrap_or_default();
+                format!("{:016x}", xxh3_64(without_counter(&text).as_bytes()))
+            }
+            Ok(None) => "-".into(),
+            Err(error) if fault_of(&error) == Fault::NoTable => "-".into(),
+            Err(error) => return Err(failure(error, "a table cannot be looked at")),
+        });
+    }
+    Ok(out)
+}
+
+/// AUTO_INCREMENT=… moves with every row.
+fn without_counter(text: &str) -> String {
+    match text.split_once(" AUTO_INCREMENT=") {
+        Some((head, tail)) => format!("{head}{}", tail.trim_start_matches(|c: char| c.is_ascii_digit())),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_is_told_by_its_first_words() {
+        for (sql, expected) in [
+            ("create table t (a int)", Kind::Create),
+            ("/* x */ CREATE OR REPLACE TABLE t (a int)", Kind::Repeatable),
+            ("-- hi\n alter table t add b int", Kind::Alter),
+            ("/*!40000 ALTER TABLE t DISABLE KEYS */", Kind::Alter),
+            ("DROP TABLE `a`", Kind::Drop),
+            ("truncate t", Kind::Repeatable),
+            ("GRANT ALL ON *.* TO x", Kind::Accounts),
+            ("create user x", Kind::Accounts),
+            ("RENAME TABLE a TO b", Kind::Rename),
+            ("rename user a to b", Kind::Accounts),
+            ("INSTALL PLUGIN x", Kind::Other),
+            ("", Kind::Other),
+        ] {
+            assert_eq!(kind(sql), expected, "{sql}");
+        }
+    }
+
+    #[test]
+    fn a_tables_counter_does_not_make_it_another_table() {
+        assert_eq!(without_counter("x) ENGINE=InnoDB AUTO_INCREMENT=42 DEFAULT"), "x) ENGINE=InnoDB DEFAULT");
+    }
+}

@@ -1,2 +1,28 @@
+complete -c rlog-extract -l after -d 'Resume behind this position' -r
+complete -c rlog-extract -l until -d 'Stop there, inclusive' -r
+complete -c rlog-extract -l since -d 'Pass over transactions before this time' -r
+complete -c rlog-extract -l tables -d 'Write rows and statements of these tables only' -r
+complete -c rlog-extract -l ignore-tables -d 'Leave these tables out' -r
+complete -c rlog-extract -l rewrite-db -d 'Rename a database, before all filters' -r
+complete -c rlog-extract -l schema -d 'CREATE TABLE statements, for logs without column names' -r -F
+complete -c rlog-extract -l key-file -d 'Keys of encrypted MariaDB logs, in the format of file_key_management' -r -F
+complete -c rlog-extract -l log-name -d 'Name of the log, when its file does not tell' -r
+complete -c rlog-extract -l windows -d 'How to tell which transactions may run at the same time' -r -f -a "source\t''
+writeset\t''
+serial\t''"
+complete -c rlog-extract -l raw -d 'Keep the source\'s own files here (not built yet)' -r -F
+complete -c rlog-extract -l progress -d 'Show how far it is' -r -f -a "auto\t''
+always\t''
+never\t''"
+complete -c rlog-extract -l metrics-file -d 'Write counters there, in Prometheus\' text format' -r -F
+complete -c rlog-extract -l config -d 'Configuration file' -r -F
+complete -c rlog-extract -l channel -d 'Channel, whose section of the configuration is used' -r
+complete -c rlog-extract -l no-annotate -d 'Leave out the SQL text that caused rows'
+complete -c rlog-extract -l once -d 'Read what is there when it starts, then end (the default)'
+complete -c rlog-extract -s f -l follow -d 'Wait for more at the end, through rotations'
+complete -c rlog-extract -l force -d 'Write to a terminal'
+complete -c rlog-extract -l check -d 'Look at the sources and print what would be read; write nothing'
+complete -c rlog-extract -s q -l quiet -d 'Say less: no notes'
+complete -c rlog-extract -s v -l verbose -d 'Say more: what was written, at the end'
 complete -c rlog-extract -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rlog-extract -s V -l version -d 'Print version'

@@ -57,6 +57,8 @@ pub fn command(tool: &Tool) -> clap::Command {
         .version(env!("CARGO_PKG_VERSION"))
         .long_version(version())
         .disable_help_subcommand(true)
+        .subcommand_value_name("VERB")
+        .subcommand_help_heading("Verbs")
         .after_long_help(format!("{}{}", examples_text(tool.manual), exit_status_text()))
 }
 

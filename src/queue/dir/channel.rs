@@ -41,6 +41,7 @@ pub(super) struct WriterState {
 /// An open channel.
 #[derive(Debug)]
 pub(super) struct Channel {
+    vfs: Arc<dyn Vfs>,
     root: Arc<dyn Dir>,
     pub dir: Arc<dyn Dir>,
     pub readers: Arc<dyn Dir>,
@@ -93,11 +94,19 @@ impl Channel {
         }
         let dir = root.open_dir(&channel).map_err(missing)?;
         let readers = dir.open_dir(READERS).map_err(missing)?;
-        Ok(Channel { root, dir, readers, path: text, channel, uuid })
+        Ok(Channel { vfs, root, dir, readers, path: text, channel, uuid })
     }
 
     pub fn name(&self) -> String {
         if self.channel == DEFAULT_CHANNEL { self.path.clone() } else { format!("{} ({})", self.path, self.channel) }
+    }
+
+    /// Makes the names durable that lead to the channel, since whoever created them may have died before that. Before
+    /// the first segment.
+    pub fn sync_names(&self) -> Result<()> {
+        let parent = Path::new(&self.path).parent().filter(|parent| !parent.as_os_str().is_empty());
+        let above = self.vfs.open_dir(parent.unwrap_or(Path::new("."))).and_then(|above| above.sync());
+        above.and_then(|()| self.root.sync()).map_err(|error| Error::io(&self.path, error))
     }
 
     /// The path of a file of the channel, for messages.
@@ -349,6 +358,8 @@ fn create_channel(root: &dyn Dir, channel: &str, path: &str) -> Result<()> {
     }
     let fail = |error| Error::io(format!("{path}/{channel}"), error);
     let exists = |error: &io::Error| error.kind() == io::ErrorKind::AlreadyExists;
+    // What makes the directory a queue may be seen and not yet durable; a channel without it would be nobody's.
+    root.sync().map_err(fail)?;
     match root.create_dir(channel) {
         Err(error) if !exists(&error) => return Err(fail(error)),
         _ => {}

@@ -66,6 +66,10 @@ fn store_reader(channel: &Channel, reader: &ReaderState) -> Result<()> {
         .map_err(|error| Error::new(error.class(), error.what().to_owned()).in_file(file))
 }
 
+fn sync_readers(channel: &Channel) -> Result<()> {
+    channel.readers.sync().map_err(|error| channel.io("readers", error))
+}
+
 /// The error of a reader that is not registered.
 pub(super) fn no_reader(channel: &Channel, name: &str) -> Error {
     Error::new(Class::NoInput, format!("no reader `{name}` is registered"))
@@ -94,6 +98,7 @@ pub(super) fn register(channel: &Channel, name: &str) -> Result<ReaderState> {
     let name = fold_name("reader", name)?;
     let _lock = channel.lock_readers()?;
     if let Some(known) = reader_state(channel, &name)? {
+        sync_readers(channel)?;
         return Ok(known);
     }
     // What was purged before it came is not what it waits for.
@@ -117,7 +122,7 @@ pub(super) fn ack(channel: &Channel, name: &str, mark: &Mark) -> Result<()> {
     let _lock = channel.lock_readers()?;
     let mut reader = reader_state(channel, &name)?.ok_or_else(|| no_reader(channel, &name))?;
     if reader.acked == *mark {
-        return Ok(());
+        return sync_readers(channel);
     }
     if mark.sequence < reader.acked.sequence && mark.sequence + 1 < first_sequence(channel)? {
         return Err(Error::new(Class::Gap, format!("the queue no longer holds what comes behind {}", mark.position))
@@ -173,6 +178,8 @@ pub(super) fn purge(channel: &Channel, dry_run: bool) -> Result<Purged> {
     if dry_run {
         return Ok(purged);
     }
+    // An acknowledgement that we see need not be durable yet: its process may have died between rename and sync.
+    sync_readers(channel)?;
     channel.set_low_water(keep)?;
     for name in &purged.files {
         match channel.dir.remove(name) {

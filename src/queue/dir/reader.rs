@@ -416,6 +416,14 @@ impl DirReader {
             if here.scan(durable_only).map_err(|error| error.named(&self.channel, number))? {
                 continue;
             }
+            if durable_only {
+                // A writer that closed left no watermark, but a note.
+                let state = self.channel.writer_state()?;
+                if state.segment == number && state.length > here.synced {
+                    here.synced = state.length;
+                    continue;
+                }
+            }
             if pinned.is_some_and(|(last, _)| number == last) {
                 self.check_length()?;
                 return Ok(false);
@@ -482,6 +490,11 @@ impl DirReader {
                 .in_file(self.channel.file(&segment_name(number)))
                 .at(here.scanned)
                 .hint(format!("`rlog-queue verify {}` lists every damaged place", self.channel.path)));
+        }
+        if here.at < here.limit() {
+            // No unit, but headers or definitions that a recovery left behind the last one.
+            here.whole = here.limit();
+            return Ok(true);
         }
         self.mark = self.mark();
         let Some(mut next) = Place::open(&self.channel, number + 1)? else {

@@ -86,6 +86,8 @@ pub(super) fn recover(channel: &Channel, _lock: &Lock) -> Result<Recovered> {
     }
     let clean = state.clean;
     if !clean {
+        // Names that we see need not be durable yet; nothing is cut on their word before they are. Raising the epoch
+        // syncs the directory.
         state.epoch += 1;
         channel.set_writer_state(&state)?;
     }
@@ -157,6 +159,10 @@ fn remove_purged(channel: &Channel) -> Result<()> {
     let low = channel.low_water()?;
     let mut removed = false;
     for number in channel.segments()?.into_iter().filter(|number| *number < low) {
+        if !removed {
+            // Its writer may have died before the mark was durable.
+            channel.dir.sync().map_err(|error| channel.io("", error))?;
+        }
         let name = segment_name(number);
         match channel.dir.remove(&name) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(channel.io(&name, error)),

@@ -36,7 +36,8 @@ pub(super) struct DirWriter {
     /// Whether the last thing written is a watermark, which no sync has followed.
     mark_unsynced: bool,
     closed_bytes: u64,
-    poisoned: bool,
+    /// Why this writer writes no more.
+    poisoned: Option<(Class, String)>,
     waiting: bool,
     held: Option<HeldCursor>,
     scratch: FrameWriter,
@@ -62,7 +63,7 @@ impl DirWriter {
             definitions,
             mark_unsynced: false,
             closed_bytes: 0,
-            poisoned: false,
+            poisoned: None,
             waiting: false,
             held: None,
             scratch: FrameWriter::new(),
@@ -84,18 +85,25 @@ impl DirWriter {
     }
 
     fn check(&self) -> Result<()> {
-        if self.poisoned {
-            return Err(Error::new(Class::Io, "the queue's writer stopped after an earlier I/O error")
+        match &self.poisoned {
+            Some((class, why)) => Err(Error::new(*class, format!("the queue's writer stopped after an error: {why}"))
                 .in_file(self.channel.name())
-                .hint("run the same command again: what was acknowledged is safe"));
+                .hint("run the same command again: what was acknowledged is safe")),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Any failure to write leaves the file in a state that only a new writer's recovery may judge.
     fn poison<T>(&mut self, result: Result<T>) -> Result<T> {
-        self.poisoned |= result.is_err();
+        if let Err(error) = &result {
+            self.poisoned.get_or_insert_with(|| (error.class(), error.to_string()));
+        }
         result
+    }
+
+    fn poison_io<T>(&mut self, number: u64, error: std::io::Error) -> Result<T> {
+        let error = self.channel.io(&segment_name(number), error);
+        self.poison(Err(error))
     }
 
     fn raise_epoch(&mut self) -> Result<()> {
@@ -121,6 +129,9 @@ impl DirWriter {
 
     fn start_segment(&mut self) -> Result<()> {
         self.raise_epoch()?;
+        if self.predecessor.number == 0 {
+            self.channel.sync_names()?;
+        }
         let start =
             StartSegment::new(&self.channel, &self.tail, &self.definitions, self.predecessor, self.state.epoch)?;
         let appending = start.finish(&self.channel, self.tail.sequence)?;
@@ -149,10 +160,9 @@ impl DirWriter {
         if to.at == self.synced_at {
             return Ok(());
         }
-        let name = segment_name(to.number);
+        let number = to.number;
         if let Err(error) = to.file.sync() {
-            self.poisoned = true;
-            return Err(self.channel.io(&name, error));
+            return self.poison_io(number, error);
         }
         let fenced = self.fenced();
         self.poison(fenced)?;
@@ -165,8 +175,8 @@ impl DirWriter {
             self.scratch.frame(Kind::Watermark, |payload| mark.encode(payload));
             // The sync has happened and counts, whether or not there was room for this; but nothing may follow a
             // piece of a frame.
-            if to.write(self.scratch.bytes()).is_err() {
-                self.poisoned = true;
+            if let Err(error) = to.write(self.scratch.bytes()) {
+                let _ = self.poison_io::<()>(number, error);
                 return Ok(());
             }
             if self.boundary_at == self.synced_at {
@@ -203,9 +213,9 @@ impl Writer for DirWriter {
         }
         let Some(to) = &mut self.appending else { return Ok(()) };
         salt_frames(frames, to.salt);
+        let number = to.number;
         if let Err(error) = to.write(frames) {
-            self.poisoned = true;
-            return Err(self.channel.io(&segment_name(to.number), error));
+            return self.poison_io(number, error);
         }
         Ok(())
     }

@@ -10,8 +10,8 @@ use rlog::source::mysql::table_map::{Family, TableMap};
 pub fn rows(data: &[u8]) {
     let [map_length, choice, rest @ ..] = data else { return };
     let (map, rest) = rest.split_at(usize::from(*map_length).min(rest.len()));
-    let Ok(map) = TableMap::parse(map, 6) else { return };
     let family = if choice & 4 == 0 { Family::MySql } else { Family::MariaDb };
+    let Ok(map) = TableMap::parse(map, 6, family) else { return };
     let op = [RowsOp::Insert, RowsOp::Update, RowsOp::Delete][usize::from(choice % 3)];
     let definition = definition(&map, None, family).definition;
     let Ok(mut plan) = RowPlan::new(&map, &definition) else { return };

@@ -35,7 +35,7 @@ fn groups(server: &Server) -> Vec<Group> {
             let id = || u64::from_le_bytes([body[0], body[1], body[2], body[3], body[4], body[5], 0, 0]);
             match kind {
                 19 => {
-                    let map = TableMap::parse_from(family, body, 6).unwrap();
+                    let map = TableMap::parse(body, 6, family).unwrap();
                     let found = definition(&map, None, family).definition;
                     let table = known.iter().find(|table| table.definition == found).cloned().unwrap_or_else(|| {
                         known.push(Arc::new(Table { id: known.len() as u64, definition: found.clone() }));

@@ -29,7 +29,7 @@ use super::selection::{Selection, Verdict};
 use super::table_map::Family;
 use super::tables::{Announcement, Keep, Tables, Wanted};
 use super::windows::Windows;
-use crate::db::ddl::Schema;
+use crate::db::ddl::{Schema, Session};
 use crate::error::{Class, Error, Result};
 use crate::event::filter::TableFilter;
 use crate::event::record::RecordKind;
@@ -739,7 +739,9 @@ impl Decoder {
         if announced_only {
             kind = RecordKind::Note;
         } else if role == Role::Ddl {
-            let effect = self.schema.apply(&String::from_utf8_lossy(query.database), query.sql);
+            let session = query.statement(0);
+            self.schema.set_family(self.format.family == Family::MariaDb);
+            let effect = self.schema.apply_in(&Session::of(&session), query.sql);
             self.tables.stale();
             if let Some(note) = effect.note {
                 self.note(note);

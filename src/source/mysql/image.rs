@@ -590,3 +590,331 @@ fn op_of(wire: Wire, column: &Column) -> Option<Op> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::table_map::{Family, tests::body};
+    use super::*;
+    use crate::event::text::{Form, write_value};
+    use crate::event::{Records, Rows};
+
+    fn table(types: &[u8], metadata: &[u8]) -> (TableMap, TableDefinition) {
+        let body = body(types, metadata, &vec![0xff; types.len().div_ceil(8)], &[]);
+        let map = TableMap::parse(&body, 6, Family::MySql).unwrap();
+        let definition = super::super::definition(&map, None, Family::MySql).definition;
+        (map, definition)
+    }
+
+    /// Every row of a payload as text; images of an update have an arrow between them.
+    fn show(out: &[u8], definition: &TableDefinition) -> Vec<String> {
+        let mut shown = Vec::new();
+        let mut records = Records::new(out);
+        while let Some((kind, body)) = records.next().unwrap() {
+            let rows = Rows::decode(RowsOp::of_record(kind).unwrap(), body).unwrap();
+            let mut rows = rows.iter(definition).unwrap();
+            while let Some(row) = rows.next().unwrap() {
+                let image = |image: crate::event::Image<'_>| {
+                    let mut words = Vec::new();
+                    for (value, column) in image.columns().zip(&definition.columns) {
+                        let mut text = Vec::new();
+                        words.push(match write_value(&mut text, value.unwrap(), column) {
+                            Form::Absent => "absent".into(),
+                            Form::Unchanged => "unchanged".into(),
+                            Form::Null => "NULL".into(),
+                            Form::Bytes => format!("{text:02x?}"),
+                            _ => String::from_utf8(text).unwrap(),
+                        });
+                    }
+                    words.join(" ")
+                };
+                shown.push([row.before, row.after].into_iter().flatten().map(image).collect::<Vec<_>>().join(" -> "));
+            }
+        }
+        shown
+    }
+
+    fn insert<'a>(after: &'a [u8], images: &'a [u8]) -> RowsInput<'a> {
+        RowsInput { op: RowsOp::Insert, before: &[], after, images, partial_json: false, time_s: 5 }
+    }
+
+    /// One row of one column that is not NULL.
+    fn value(
+        types: &[u8],
+        metadata: &[u8],
+        bytes: &[u8],
+        change: impl FnOnce(&mut Column),
+    ) -> Result<String, EventError> {
+        let (map, mut definition) = table(types, metadata);
+        change(&mut definition.columns[0]);
+        let mut plan = RowPlan::new(&map, &definition)?;
+        let mut out = Vec::new();
+        let images = [&[0xfe], bytes].concat();
+        let done = plan.transcode(&insert(&[1], &images), &mut out, 1 << 20)?;
+        assert_eq!(done, Transcoded { rows: 1, consumed: images.len() });
+        for length in 1..images.len() {
+            let mut cut = b"kept".to_vec();
+            assert!(plan.transcode(&insert(&[1], &images[..length]), &mut cut, 1 << 20).is_err(), "cut at {length}");
+            assert_eq!(cut, b"kept");
+        }
+        Ok(show(&out, &definition).remove(0))
+    }
+
+    #[test]
+    fn every_type_is_read_as_its_bytes_say() {
+        let long = [&[0xc8, 0x00][..], &[b'x'; 200]].concat();
+        for (types, metadata, bytes, text) in [
+            (1, &[][..], &b"\x80"[..], "-128"),
+            (2, &[], b"\xff\x7f", "32767"),
+            (9, &[], b"\x00\x00\x80", "-8388608"),
+            (3, &[], b"\xff\xff\xff\xff", "-1"),
+            (8, &[], b"\x01\0\0\0\0\0\0\0", "1"),
+            (4, &[4], b"\0\0\xc0\x3f", "1.5"),
+            (5, &[8], b"\0\0\0\0\0\0\x04\xc0", "-2.5"),
+            (246, &[4, 2], b"\x8c\x32", "12.50"),
+            (16, &[1, 1], b"\x01\x02", "258"),
+            (13, &[], b"\x00", "0"),
+            (13, &[], b"\x7e", "2026"),
+            // 2026-11-21: 2026 << 9 | 11 << 5 | 21 = 0x0fd575.
+            (10, &[], b"\x75\xd5\x0f", "2026-11-21"),
+            (11, &[], b"\xf8\x8a\x01", "10:11:12"),
+            (11, &[], &(-8_385_959i32).to_le_bytes()[..3], "-838:59:59"),
+            (11, &[], &5_002_030u32.to_le_bytes()[..3], "500:20:30"),
+            (12, &[], &20_261_121_101_112u64.to_le_bytes(), "2026-11-21 10:11:12"),
+            (12, &[], &[0; 8], "0000-00-00 00:00:00"),
+            (7, &[], b"\x00\x00\x00\x00", "0000-00-00 00:00:00"),
+            (7, &[], &1_795_255_200u32.to_le_bytes(), "2026-11-21 10:00:00"),
+            (17, &[0], &1_795_255_200u32.to_be_bytes(), "2026-11-21 10:00:00"),
+            (17, &[3], b"\0\0\0\x01\x04\xce", "1970-01-01 00:00:01.123"),
+            (17, &[6], b"\x7f\xff\xff\xff\x0f\x42\x3f", "2038-01-19 03:14:07.999999"),
+            // The zero date is the offset alone.
+            (18, &[0], b"\x80\0\0\0\0", "0000-00-00 00:00:00"),
+            // 9999-12-31 23:59:59.99: (9999 * 13 + 12) << 22 | 31 << 17 | 23 << 12 | 59 << 6 | 59, offset, hundredths.
+            (18, &[2], b"\xfe\xf3\xff\x7e\xfb\x63", "9999-12-31 23:59:59.99"),
+            (19, &[0], b"\x80\x10\x83", "01:02:03"),
+            (19, &[0], b"\x7f\xef\x7d", "-01:02:03"),
+            (19, &[0], b"\x4b\x91\x05", "-838:59:59"),
+            // As MySQL's documentation of my_time_packed_to_binary has them: -00:00:00.01, -00:00:01.00, -00:00:01.01.
+            (19, &[2], b"\x7f\xff\xff\xff", "-00:00:00.01"),
+            (19, &[2], b"\x7f\xff\xff\x00", "-00:00:01.00"),
+            (19, &[2], b"\x7f\xff\xfe\xff", "-00:00:01.01"),
+            (19, &[4], b"\x7f\xff\xff\xff\xfe", "-00:00:00.0002"),
+            (19, &[6], b"\x7f\xff\xff\xff\xff\xff", "-00:00:00.000001"),
+            (254, &[254, 10], b"\x03abc", "abc"),
+            // CHAR of more than 255 bytes has a length of two.
+            (254, &[0xde, 0xfd], b"\x03\x00abc", "abc"),
+            (15, &[20, 0], b"\x02hi", "hi"),
+            (15, &[0, 1], b"\x02\x00hi", "hi"),
+            (252, &[1], b"\x01a", "a"),
+            (252, &[3], b"\x01\0\0a", "a"),
+            (252, &[4], b"\x00\0\0\0", ""),
+            (254, &[247, 1], b"\x02", "2"),
+            (254, &[247, 2], b"\x01\x01", "257"),
+            (254, &[248, 1], b"\x05", "5"),
+            (254, &[248, 3], b"\x00\x00\x80", "8388608"),
+            (254, &[248, 8], b"\0\0\0\0\0\0\0\x80", "9223372036854775808"),
+            (245, &[4], b"\x02\0\0\0\x04\x01", "true"),
+            (255, &[4], b"\x02\0\0\0\x01\x02", "[01, 02]"),
+            (242, &[4], b"\x04\0\0\0\0\0\x80\x3f", "[00, 00, 80, 3f]"),
+            (244, &[], b"\x01", "1"),
+            (15, &[200, 1], &long, &"x".repeat(200)),
+            (20, &[8], b"\x02\0\0\0\x04\x00", "null"),
+        ] {
+            assert_eq!(value(&[types], metadata, bytes, |_| ()).as_deref(), Ok(text), "type {types} {metadata:?}");
+        }
+    }
+
+    #[test]
+    fn types_that_need_a_schema_are_read_with_it() {
+        let fsp = |kind: fn(u8) -> ColumnKind, fsp| move |column: &mut Column| column.kind = kind(fsp);
+        // MariaDB before 10.1: units of the fraction, offset by 3020400 seconds; a calendar of 13 months of 32 days.
+        let time = (3_020_400i64 * 1000 - 1_500).to_be_bytes();
+        assert_eq!(
+            value(&[11], &[], &time[3..], fsp(|fsp| ColumnKind::Time { fsp }, 3)).as_deref(),
+            Ok("-00:00:01.500")
+        );
+        let units = ((((((2026u64 * 13 + 11) * 32 + 21) * 24 + 10) * 60 + 11) * 60) + 12) * 1_000_000 + 5;
+        let text = value(&[12], &[], &units.to_be_bytes(), fsp(|fsp| ColumnKind::DateTime { fsp }, 6));
+        assert_eq!(text.as_deref(), Ok("2026-11-21 10:11:12.000005"));
+        let text = value(&[7], &[], b"\0\0\0\x01\x63", fsp(|fsp| ColumnKind::Timestamp { fsp }, 2));
+        assert_eq!(text.as_deref(), Ok("1970-01-01 00:00:01.99"));
+        let other = |sql_type: &'static str| {
+            move |column: &mut Column| {
+                column.kind = ColumnKind::String { form: StringForm::Other, bytes_max: 0 };
+                column.sql_type = sql_type.into();
+            }
+        };
+        let uuid = b"\x10\x12\x3e\x45\x67\xe8\x9b\x12\xd3\xa4\x56\x42\x66\x55\x44\x00\x00";
+        assert_eq!(
+            value(&[254], &[254, 16], uuid, other("uuid")).as_deref(),
+            Ok("123e4567-e89b-12d3-a456-426655440000")
+        );
+        assert_eq!(value(&[254], &[254, 4], b"\x02\x0a\x01", other("inet4")).as_deref(), Ok("10.1.0.0"));
+        assert_eq!(value(&[254], &[254, 16], b"\x00", other("inet6")).as_deref(), Ok("::"));
+        let binary = |column: &mut Column| column.charset = "binary".into();
+        assert_eq!(value(&[254], &[254, 4], b"\x02\x01\x00", binary).as_deref(), Ok("[01, 00, 00, 00]"));
+        let decimal = |column: &mut Column| column.kind = ColumnKind::String { form: StringForm::Other, bytes_max: 6 };
+        assert_eq!(value(&[0], &[], b" -1.50", decimal).as_deref(), Ok("-1.50"));
+    }
+
+    #[test]
+    fn compressed_columns_are_unpacked() {
+        let text = |bytes: &[u8]| value(&[141], &[100, 0], bytes, |_| ());
+        assert_eq!(text(b"\x00").as_deref(), Ok(""));
+        assert_eq!(text(b"\x03\x00ab").as_deref(), Ok("ab"));
+        let mut packed = vec![0x81, 20];
+        let mut encoder = flate2::write::ZlibEncoder::new(&mut packed, flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, &[b'z'; 20]).unwrap();
+        encoder.finish().unwrap();
+        packed.insert(0, packed.len() as u8);
+        assert_eq!(text(&packed).as_deref(), Ok("z".repeat(20).as_str()));
+        packed[2] = 21;
+        assert!(text(&packed).is_err(), "another length than it says");
+        assert!(text(b"\x06\x84\xff\xff\xff\xff\x00").is_err());
+        assert!(text(b"\x01\x70").is_err());
+    }
+
+    #[test]
+    fn values_that_cannot_be_are_errors_that_name_the_column() {
+        for (number, bytes) in [(18, &b"\x00\0\0\0\0"[..]), (12, &99_999_999_999_999u64.to_le_bytes())] {
+            let metadata: &[u8] = if number == 18 { &[0] } else { &[] };
+            assert!(value(&[number], metadata, bytes, |_| ()).unwrap_err().to_string().contains("column @1 of d.t"));
+        }
+    }
+
+    #[test]
+    fn nulls_and_columns_that_are_not_there_are_kept_apart() {
+        // INT, VARCHAR(20), DATETIME(0), INT … ten columns, so that bitmaps have two bytes.
+        let types = [3, 15, 18, 3, 3, 3, 3, 3, 3, 1];
+        let (map, definition) = table(&types, &[20, 0, 0]);
+        let mut plan = RowPlan::new(&map, &definition).unwrap();
+        let (before, after) = ([0b0000_0011, 0b10], [0b0000_0110, 0b10]);
+        let images =
+            [&[0b1111_1010][..], &7u32.to_le_bytes(), &[9], &[0b1111_1000], b"\x02hi", b"\x80\0\0\0\0", &[8]].concat();
+        let input = RowsInput {
+            op: RowsOp::Update,
+            before: &before,
+            after: &after,
+            images: &images,
+            partial_json: false,
+            time_s: 0,
+        };
+        let mut out = Vec::new();
+        plan.transcode(&input, &mut out, 1 << 20).unwrap();
+        let (absent, unchanged) = (["absent"; 7].join(" "), ["unchanged"; 6].join(" "));
+        let wanted = format!("7 NULL {absent} 9 -> unchanged hi 0000-00-00 00:00:00 {unchanged} 8");
+        assert_eq!(show(&out, &definition), [wanted]);
+        // An insert without a column does not say that it stayed as it was.
+        let mut out = Vec::new();
+        plan.transcode(&insert(&after, &images[6..]), &mut out, 1 << 20).unwrap();
+        assert!(show(&out, &definition)[0].starts_with("absent hi"));
+        assert!(plan.transcode(&insert(&[1], &images), &mut out, 1 << 20).is_err(), "the column set is cut short");
+    }
+
+    #[test]
+    fn records_end_at_row_boundaries_near_the_limit() {
+        let (map, definition) = table(&[3], &[]);
+        let mut plan = RowPlan::new(&map, &definition).unwrap();
+        let images: Vec<u8> = (0..1000u32).flat_map(|n| [&[0xfe][..], &n.to_le_bytes()].concat()).collect();
+        let (mut out, mut at, mut calls) = (Vec::new(), 0, 0);
+        while at < images.len() {
+            let start = out.len();
+            let done = plan.transcode(&insert(&[1], &images[at..]), &mut out, 256).unwrap();
+            assert!(done.rows > 0 && out.len() - start < 256 + 5);
+            at += done.consumed;
+            calls += 1;
+        }
+        assert!(calls > 10);
+        assert_eq!(show(&out, &definition), (0..1000).map(|n| n.to_string()).collect::<Vec<_>>());
+        assert_eq!(plan.transcode(&insert(&[1], &[]), &mut out, 256), Ok(Transcoded::default()));
+    }
+
+    #[test]
+    fn rows_with_other_json_columns_changed_begin_another_record() {
+        let (map, definition) = table(&[3, 245, 245], &[4, 4]);
+        let mut plan = RowPlan::new(&map, &definition).unwrap();
+        let json = b"\x02\0\0\0\x04\x01";
+        // Replace at path "$[0]", which the log writes without the $, with false.
+        let diff = [&10u32.to_le_bytes()[..], &[0, 3], b"[0]", &[2, 4, 2]].concat();
+        let diff = [&(diff.len() as u32 - 4).to_le_bytes()[..], &diff[4..]].concat();
+        let before = |id: u32| [&[0xf8][..], &id.to_le_bytes(), json, json].concat();
+        let after = |id: u32, bits: u8, a: &[u8], b: &[u8]| [&[1, bits, 0xf8][..], &id.to_le_bytes(), a, b].concat();
+        let images = [
+            before(1),
+            after(1, 0b01, &diff, json),
+            before(2),
+            after(2, 0b01, &diff, json),
+            before(3),
+            after(3, 0b10, json, &diff),
+            before(4),
+            [&[0, 0xf8][..], &4u32.to_le_bytes(), json, json].concat(),
+        ]
+        .concat();
+        let (mut out, mut rest, mut rows) = (Vec::new(), images.as_slice(), Vec::new());
+        while !rest.is_empty() {
+            let input = RowsInput {
+                op: RowsOp::Update,
+                before: &[7],
+                after: &[7],
+                images: rest,
+                partial_json: true,
+                time_s: 0,
+            };
+            let done = plan.transcode(&input, &mut out, 1 << 20).unwrap();
+            rows.push(done.rows);
+            rest = &rest[done.consumed..];
+        }
+        assert_eq!(rows, [2, 1, 1]);
+        let changed = r#"[{"op": "replace", "path": "$[0]", "value": false}]"#;
+        let shown = show(&out, &definition);
+        assert_eq!(shown[1], format!("2 true true -> 2 {changed} true"));
+        assert_eq!(shown[2], format!("3 true true -> 3 true {changed}"));
+        assert_eq!(shown[3], "4 true true -> 4 true true");
+    }
+
+    /// Whatever the bytes: an error or rows that read back, never a panic, and never an output that grows without rows.
+    #[test]
+    fn no_damage_panics_and_what_comes_out_is_valid() {
+        let types = [3, 15, 15, 246, 18, 19, 17, 254, 254, 252, 245, 16, 11, 12, 140];
+        let metadata = [20, 0, 44, 1, 10, 2, 3, 2, 6, 247, 1, 248, 3, 2, 4, 1, 2, 2];
+        let (map, definition) = table(&types, &metadata);
+        let mut plan = RowPlan::new(&map, &definition).unwrap();
+        let row = [
+            &[0, 0x80][..],
+            &7u32.to_le_bytes(),
+            b"\x02hi",
+            b"\x02\0ho",
+            &[0x80, 0, 0, 12, 50],
+            b"\x80\0\0\0\0\x01\x01",
+            b"\x80\x10\x83\x63",
+            b"\0\0\0\x01\x0f\x42\x3f",
+            &[1],
+            &[1, 2, 3],
+            b"\x01\0a",
+            b"\x02\0\0\0\x04\x01",
+            &[1, 2, 3],
+            &[1, 0, 0],
+            &20_261_121_101_112u64.to_le_bytes(),
+            b"\x02\0\0x",
+        ]
+        .concat();
+        let images = row.repeat(3);
+        let set = [0xff, 0x7f];
+        let mut out = Vec::new();
+        assert_eq!(plan.transcode(&insert(&set, &images), &mut out, 1 << 20).unwrap().rows, 3);
+        assert!(show(&out, &definition)[2].ends_with(" x"));
+        for at in 0..row.len() {
+            for value in 0..=255 {
+                let mut damaged = images.clone();
+                damaged[at] = value;
+                let mut out = Vec::new();
+                if plan.transcode(&insert(&set, &damaged), &mut out, 1 << 20).is_ok() {
+                    let _ = show(&out, &definition);
+                } else {
+                    assert!(out.is_empty());
+                }
+                let input = RowsInput { op: RowsOp::Update, before: &set, ..insert(&set, &damaged) };
+                let _ = plan.transcode(&RowsInput { partial_json: true, ..input }, &mut out, 64);
+            }
+        }
+    }
+}

@@ -82,13 +82,7 @@ pub struct TableMap {
 impl TableMap {
     /// Parses an event's data: what stands behind the common header, without checksum. `table_id_bytes` is 6, or 4 when the format
     /// description event gives this type a post-header of 6 bytes.
-    pub fn parse(body: &[u8], table_id_bytes: usize) -> Result<TableMap, EventError> {
-        TableMap::parse_from(Family::MySql, body, table_id_bytes)
-    }
-
-    /// As [`TableMap::parse`], from a log of this family: MariaDB lists the charset of every column that is stored with one, geometry
-    /// included; MySQL that of characters and bytes only.
-    pub fn parse_from(family: Family, body: &[u8], table_id_bytes: usize) -> Result<TableMap, EventError> {
+    pub fn parse(body: &[u8], table_id_bytes: usize, family: Family) -> Result<TableMap, EventError> {
         let mut rest = body;
         let cut = || EventError::new("a table map event is cut short");
         let mut id = [0; 8];
@@ -139,17 +133,17 @@ impl TableMap {
             columns,
             primary_key: None,
         };
-        map.take_optional(family, rest)?;
+        map.take_optional(rest, family)?;
         Ok(map)
     }
 
-    fn take_optional(&mut self, family: Family, mut rest: &[u8]) -> Result<(), EventError> {
+    fn take_optional(&mut self, mut rest: &[u8], family: Family) -> Result<(), EventError> {
         while let Some((&kind, tail)) = rest.split_first() {
             rest = tail;
             let value = take_packed(&mut rest)
                 .and_then(|length| usize::try_from(length).ok())
                 .and_then(|length| take_bytes(&mut rest, length));
-            let taken = value.and_then(|value| self.take_field(family, kind, value));
+            let taken = value.and_then(|value| self.take_field(kind, value, family));
             if taken.is_none() {
                 return Err(EventError(format!(
                     "field {kind} of the optional metadata of {}.{} does not fit its columns",
@@ -165,7 +159,8 @@ impl TableMap {
     }
 
     /// One field of the optional metadata (numbers as in both servers' documentation); unknown ones are passed over.
-    fn take_field(&mut self, family: Family, kind: u8, mut value: &[u8]) -> Option<()> {
+    fn take_field(&mut self, kind: u8, mut value: &[u8], family: Family) -> Option<()> {
+        // MariaDB lists every column that has a charset inside the server, and there geometries have one (binary).
         let is_character: fn(&MapColumn) -> bool = match family {
             Family::MySql => |column| column.wire.is_character(),
             Family::MariaDb => |column| column.wire.is_character() || matches!(column.wire, Wire::Geometry(_)),
@@ -278,4 +273,94 @@ pub fn take_packed(input: &mut &[u8]) -> Option<u64> {
     let mut wide = [0; 8];
     wide.iter_mut().zip(take_bytes(input, bytes)?).for_each(|(to, from)| *to = *from);
     Some(u64::from_le_bytes(wide))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A table map event's data; `optional` is appended as it is.
+    pub fn body(types: &[u8], metadata: &[u8], nullable: &[u8], optional: &[u8]) -> Vec<u8> {
+        let mut out = vec![7, 0, 0, 0, 0, 0, 1, 0, 1, b'd', 0, 1, b't', 0, types.len() as u8];
+        out.extend_from_slice(types);
+        out.push(metadata.len() as u8);
+        out.extend_from_slice(metadata);
+        out.extend_from_slice(nullable);
+        out.extend_from_slice(optional);
+        out
+    }
+
+    fn field(kind: u8, value: &[u8]) -> Vec<u8> {
+        [&[kind, value.len() as u8], value].concat()
+    }
+
+    #[test]
+    fn signs_have_one_bit_for_each_numeric_column_and_year_counts() {
+        // INT, YEAR, VARCHAR, DECIMAL, BIGINT: bits 0, 1, 0, 1 from the top.
+        let types = [3, 13, 15, 246, 8];
+        let body = body(&types, &[20, 0, 10, 2], &[0b00100], &field(1, &[0b0101_0000]));
+        let map = TableMap::parse(&body, 6, Family::MySql).unwrap();
+        let signs: Vec<_> = map.columns.iter().map(|column| column.unsigned).collect();
+        assert_eq!(signs, [Some(false), Some(true), None, Some(false), Some(true)]);
+        assert_eq!((map.table_id, map.database.as_str(), map.table.as_str()), (7, "d", "t"));
+        assert!(map.columns[2].nullable && !map.columns[1].nullable);
+    }
+
+    #[test]
+    fn names_members_keys_and_charsets_go_to_their_columns() {
+        // INT, ENUM, GEOMETRY, VARCHAR, BLOB.
+        let types = [3, 254, 255, 15, 252];
+        let metadata = [247, 1, 4, 20, 0, 2];
+        let optional = [
+            field(4, b"\x02id\x01e\x01g\x01v\x01b"),
+            field(6, b"\x02\x01a\x02bc"),
+            field(8, &[0]),
+            field(2, &[45, 1, 63]),
+            field(10, &[8]),
+            field(12, &[0b1011_1000]),
+            field(99, &[1, 2, 3]),
+        ]
+        .concat();
+        let body = body(&types, &metadata, &[0], &optional);
+        let map = TableMap::parse(&body, 6, Family::MySql).unwrap();
+        let names: Vec<_> = map.columns.iter().map(|column| column.name.as_deref().unwrap()).collect();
+        assert_eq!(names, ["id", "e", "g", "v", "b"]);
+        assert_eq!(map.columns[1].members, Some(vec![b"a".to_vec(), b"bc".to_vec()]));
+        assert_eq!(map.primary_key, Some(vec![(0, 0)]));
+        let collations =
+            |map: &TableMap| map.columns.iter().map(|column| column.collation.unwrap_or(0)).collect::<Vec<_>>();
+        assert_eq!(collations(&map), [0, 8, 0, 45, 63]);
+        assert_eq!(map.columns[1].visible, Some(false));
+        // MariaDB counts the geometry among the columns with a charset.
+        let map = TableMap::parse(&body, 6, Family::MariaDb).unwrap();
+        assert_eq!(collations(&map), [0, 8, 45, 63, 45]);
+    }
+
+    #[test]
+    fn a_log_that_names_columns_but_no_key_says_that_there_is_none() {
+        let names = field(4, b"\x01a");
+        let map = TableMap::parse(&body(&[3], &[], &[1], &names), 6, Family::MySql).unwrap();
+        assert_eq!(map.primary_key, Some(vec![]));
+        assert_eq!(TableMap::parse(&body(&[3], &[], &[1], &[]), 6, Family::MySql).unwrap().primary_key, None);
+    }
+
+    #[test]
+    fn what_does_not_fit_the_columns_is_an_error_and_no_damage_panics() {
+        for optional in [field(4, b"\x01a"), field(8, &[9]), vec![1, 200, 0], field(1, &[])] {
+            assert!(TableMap::parse(&body(&[3, 3], &[], &[0], &optional), 6, Family::MySql).is_err());
+        }
+        assert!(TableMap::parse(&body(&[3], &[1], &[0], &[]), 6, Family::MySql).is_err(), "metadata is left over");
+        let optional =
+            [field(4, b"\x02id\x01e\x01g"), field(6, b"\x02\x01a\x02bc"), field(9, &[0, 5]), field(3, &[45])].concat();
+        let whole = body(&[3, 254, 15], &[247, 1, 20, 0], &[0], &optional);
+        assert!(TableMap::parse(&whole, 6, Family::MySql).is_ok());
+        for at in 0..whole.len() {
+            let _ = TableMap::parse(&whole[..at], 6, Family::MySql);
+            for value in [0, 1, 0x7f, 0xfa, 0xfc, 0xfe, 0xff] {
+                let mut damaged = whole.clone();
+                damaged[at] = value;
+                let _ = TableMap::parse(&damaged, 6, Family::MariaDb);
+            }
+        }
+    }
 }

@@ -131,7 +131,7 @@ impl Tables {
         {
             return Ok(None);
         }
-        let map = TableMap::parse(body, table_id_bytes)?;
+        let map = TableMap::parse(body, table_id_bytes, family)?;
         let database = wanted.rename(&map.database);
         let kept = wanted.keeps(&map.database, &map.table);
         let mut defined = definition(&map, schema.lookup(&map.database, &map.table), family);

@@ -193,21 +193,11 @@ pub(super) fn decompress(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Cut> {
     }
 }
 
-/// Appends bytes as a counted string of their text form.
+/// Appends bytes as a counted string of their text form. (Tables and indexes keep UUIDs with their segments swapped; rows in a log do not.)
 pub(super) fn uuid(bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Cut> {
     let raw: [u8; 16] = padded(bytes).ok_or(Cut::Invalid("a UUID is longer than 16 bytes"))?;
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = raw;
-    // Time-ordered segments are stored last first, so that neighbours in time are neighbours in an index; bytes of versions
-    // that are not (the marker is the highest bit of what stands first) come as they are.
-    let straight = [k, l, m, n, o, p];
-    let text = if h & 0x80 != 0 || i & 0x80 == 0 {
-        [m, n, o, p, k, l, i, j, g, h, a, b, c, d, e, f]
-    } else {
-        let [k, l, m, n, o, p] = straight;
-        [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
-    };
     put_varint(out, 36);
-    for (index, byte) in text.iter().enumerate() {
+    for (index, byte) in raw.iter().enumerate() {
         if matches!(index, 4 | 6 | 8 | 10) {
             out.push(b'-');
         }

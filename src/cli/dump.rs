@@ -14,6 +14,7 @@ use crate::dump::select::{Bound, OPS, Predicate, TablePattern, TransactionName};
 use crate::dump::sql::Dialect;
 use crate::dump::{self, Action, Format, Options, Selection, Separator};
 use crate::error::{Error, Result};
+use crate::source::{self, NamedText};
 
 /// rlog-dump(1).
 pub const TOOL: Tool = Tool { name: "rlog-dump", command, manual: &MANUAL, run, closed_pipe_is_success: true };
@@ -25,10 +26,7 @@ const MANUAL: Manual = Manual {
         ("Every changed row as JSON", "rlog-dump --format json mysql-bin.000042 | jq 'select(.kind == \"row\")'"),
         ("Is the file whole, and from where to where", "rlog-dump --verify backup.rlog"),
         ("Do it again elsewhere", "rlog-dump --format sql mysql-bin.000042 | mariadb shop"),
-        (
-            "Take it back",
-            "rlog-dump --undo --since '2026-11-21 10:00' --table shop.orders mysql-bin.000042 | mariadb shop",
-        ),
+        ("Take it back", "rlog-dump --undo --since 10:00 --table shop.orders mysql-bin.000042 | mariadb shop"),
     ],
     sections: &[("TIMES AND POSITIONS", TIMES), ("JSON LINES", JSON)],
     files: &[],
@@ -132,6 +130,10 @@ struct Arguments {
     #[arg(long, conflicts_with_all = ["verify", "salvage", "follow", "limit", "fields"], help_heading = "SQL")]
     undo: bool,
 
+    /// One transaction and its tables for a bug report: names and sizes stay, every value is replaced by a hash
+    #[arg(long, value_name = "TXN", conflicts_with_all = ["verify", "salvage", "undo", "transactions", "format"])]
+    repro: Option<String>,
+
     /// Dialect of SQL; that of the log's source if not given
     #[arg(long, value_enum, help_heading = "SQL")]
     dialect: Option<DialectName>,
@@ -149,13 +151,33 @@ struct Arguments {
     #[arg(long, conflicts_with = "follow", help_heading = "Damage")]
     salvage: bool,
 
-    /// Wait for more at the end of the last file
+    /// CREATE TABLE statements for logs without column names, as `mariadb-dump --no-data` writes them
+    #[arg(long, value_name = "FILE", help_heading = "Logs")]
+    schema: Vec<PathBuf>,
+
+    /// Keys of an encrypted MariaDB log, in the form of its file_key_management plugin
+    #[arg(long, value_name = "FILE", help_heading = "Logs")]
+    key_file: Option<PathBuf>,
+
+    /// Name of the (first) log file, when it was renamed or comes from standard input
+    #[arg(long, value_name = "NAME", help_heading = "Logs")]
+    log_name: Option<String>,
+
+    /// Channel of a queue
+    #[arg(long, value_name = "NAME", default_value = crate::queue::DEFAULT_CHANNEL, hide_default_value = true)]
+    channel: String,
+
+    /// Wait for more at the end of the last input
     #[arg(long)]
     follow: bool,
 
     /// Colours in text output
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = Color::Auto)]
     color: Color,
+
+    /// JSON: short for --format json, and the form of --format stats and --verify for programs
+    #[arg(long)]
+    json: bool,
 
     /// Separate JSON objects as RFC 7464 says: a record separator (0x1e) before each
     #[arg(long, conflicts_with = "null")]
@@ -223,13 +245,36 @@ fn command() -> clap::Command {
 impl Arguments {
     fn options(&self, zone: &TimeZone) -> Result<Options> {
         let now = Timestamp::now();
+        let named = |path: &PathBuf| {
+            let name = path.display().to_string();
+            let text = std::fs::read(path).map_err(|error| Error::io(&name, error))?;
+            Ok(NamedText { name, text })
+        };
+        let source = source::Options {
+            schema: self.schema.iter().map(named).collect::<Result<_>>()?,
+            keys: self.key_file.as_ref().map(named).transpose()?,
+            log_name: self.log_name.clone(),
+            ..source::Options::default()
+        };
+        let action = match (self.verify, self.salvage, self.undo, self.repro.is_some()) {
+            (true, ..) => Action::Verify,
+            (_, true, ..) => Action::Salvage,
+            (_, _, true, _) => Action::Undo,
+            (.., true) => Action::Repro,
+            _ => Action::Print,
+        };
         let bound = |text: &Option<String>| text.as_deref().map(|text| Bound::parse(text, zone, now)).transpose();
         let selection = Selection {
             since: bound(&self.since)?,
             until: bound(&self.until)?,
             tables: self.tables.iter().map(|text| TablePattern::parse(text)).collect::<Result<_>>()?,
             ops: OPS.iter().filter(|(name, _)| self.ops.iter().any(|op| op == name)).map(|(_, kind)| *kind).collect(),
-            transactions: self.transactions.iter().map(|text| TransactionName::parse(text)).collect::<Result<_>>()?,
+            transactions: self
+                .transactions
+                .iter()
+                .chain(&self.repro)
+                .map(|text| TransactionName::parse(text))
+                .collect::<Result<_>>()?,
             conditions: self.conditions.iter().map(|text| Predicate::parse(text)).collect::<Result<_>>()?,
             fields: self.fields.clone(),
             limit: self.limit,
@@ -237,7 +282,7 @@ impl Arguments {
         if self.undo && !matches!(self.format, None | Some(FormatName::Sql)) {
             return Err(Error::usage("--undo prints SQL: it goes with --format sql only"));
         }
-        let format = match self.format.unwrap_or(FormatName::Text) {
+        let format = match self.format.unwrap_or(if self.json { FormatName::Json } else { FormatName::Text }) {
             FormatName::Text => Format::Text,
             FormatName::Json => Format::Json,
             FormatName::Sql => Format::Sql,
@@ -246,12 +291,8 @@ impl Arguments {
         };
         Ok(Options {
             inputs: self.inputs.clone(),
-            action: match (self.verify, self.salvage, self.undo) {
-                (true, ..) => Action::Verify,
-                (_, true, _) => Action::Salvage,
-                (.., true) => Action::Undo,
-                _ => Action::Print,
-            },
+            action,
+            json: self.json,
             format,
             selection,
             dialect: self.dialect.map(|name| match name {
@@ -266,6 +307,8 @@ impl Arguments {
                 _ => Separator::Line,
             },
             follow: self.follow,
+            channel: self.channel.clone(),
+            source,
             zone: zone.clone(),
             color: self.color.wanted(),
         })

@@ -18,6 +18,7 @@
 //! ROLLBACK), and the run ends with the class of what went wrong.
 
 pub mod escape;
+mod hex;
 mod input;
 mod json;
 pub mod moment;
@@ -25,6 +26,7 @@ mod output;
 mod scan;
 pub mod select;
 pub mod sql;
+mod stats;
 mod table;
 mod text;
 mod verify;
@@ -37,14 +39,18 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use crate::error::{Class, Error, Result};
+use crate::frame::{Abort, Begin, Coordinate, Kind};
+use crate::{queue, source};
 
 pub use json::Separator;
 pub use select::Selection;
 
-use input::Input;
-use json::JsonPrinter;
+use input::{Input, Next, Opening, Operand};
+use json::{JsonPrinter, ReproPrinter};
 use output::Output;
+use select::{Bound, Reached};
 use sql::{Dialect, SqlPrinter};
+use stats::StatsPrinter;
 use text::TextPrinter;
 use verify::Report;
 use walk::{Printer, Walk};
@@ -77,6 +83,8 @@ pub enum Action {
     Salvage,
     /// SQL that takes them back is printed.
     Undo,
+    /// They are printed as JSON lines with hashes in place of values.
+    Repro,
 }
 
 /// A whole dump.
@@ -90,12 +98,18 @@ pub struct Options {
     pub format: Format,
     /// What is printed.
     pub selection: Selection,
+    /// Statistics and reports as JSON lines.
+    pub json: bool,
     /// Dialect of SQL; `None`: that of the source.
     pub dialect: Option<Dialect>,
     /// Between JSON objects.
     pub separator: Separator,
-    /// Go on when the last file grows.
+    /// Go on when the last input grows.
     pub follow: bool,
+    /// Which channel of a queue; empty: the default one.
+    pub channel: String,
+    /// How logs are decoded.
+    pub source: source::Options,
     /// Zone of the times in text output.
     pub zone: TimeZone,
     /// Whether text output has colours.
@@ -109,9 +123,12 @@ impl Default for Options {
             action: Action::default(),
             format: Format::default(),
             selection: Selection::default(),
+            json: false,
             dialect: None,
             separator: Separator::default(),
             follow: false,
+            channel: String::new(),
+            source: source::Options::default(),
             zone: TimeZone::UTC,
             color: false,
         }
@@ -124,69 +141,135 @@ const FOLLOW_PAUSE: Duration = Duration::from_millis(100);
 /// Dumps to `sink`. What a person should know besides goes to `note`.
 pub fn run(options: &Options, sink: &mut dyn Write, note: &mut dyn FnMut(&str)) -> Result<()> {
     let mut out = Output::new(sink);
-    if options.action == Action::Verify {
-        let mut report = Report::new(options.format == Format::Json);
-        for path in input::operands(&options.inputs) {
-            report.verify(&Input::mapped(&path)?, &mut out)?;
+    let operands = input::operands(&options.inputs)?;
+    match (options.action, options.format) {
+        (Action::Verify, _) => {
+            let mut report = Report::new(options.json || options.format == Format::Json);
+            for operand in &operands {
+                report.verify(operand, &options.opening(false), &mut out)?;
+            }
+            report.into_result()
         }
-        return report.into_result();
+        (Action::Undo, _) => {
+            let input = Input::mapped_all(&operands, &options.opening(false))?;
+            let taken_back = sql::undo::undo(&input, &options.selection, options.dialect, &mut out);
+            out.flush()?;
+            if taken_back? == 0 { Err(Error::new(Class::Nothing, "")) } else { Ok(()) }
+        }
+        (Action::Print, Format::Hex) => {
+            let shown = hex_all(options, &operands, &mut out);
+            out.flush()?;
+            if shown? { Ok(()) } else { Err(Error::new(Class::Nothing, "")) }
+        }
+        _ => print(options, &operands, &mut out, note),
     }
-    if options.action == Action::Undo {
-        let input = Input::mapped_all(&input::operands(&options.inputs))?;
-        let taken_back = sql::undo::undo(&input, &options.selection, options.dialect, &mut out);
-        out.flush()?;
-        return if taken_back? == 0 { Err(Error::new(Class::Nothing, "")) } else { Ok(()) };
-    }
+}
+
+fn print(options: &Options, operands: &[Operand], out: &mut Output<'_>, note: &mut dyn FnMut(&str)) -> Result<()> {
     let mut printer = printer(options)?;
     let mut walk = Walk::new(&options.selection);
     let result = match options.action {
-        Action::Salvage => salvage_all(options, &mut walk, &mut *printer, &mut out, note),
-        _ => walk_all(options, &mut walk, &mut *printer, &mut out),
+        Action::Salvage => salvage_all(options, operands, &mut walk, &mut *printer, out, note),
+        _ => walk_all(options, operands, &mut walk, &mut *printer, out, note),
     };
     // What was printed before an error is complete up to there.
     if result.is_err() {
-        walk.cut_off("its end was not read", &mut *printer, &mut out)?;
+        walk.cut_off("its end was not read", &mut *printer, out)?;
     }
-    printer.finish(&mut out)?;
+    let nothing = walk.hits() == 0 && !options.selection.is_everything();
+    if !nothing || result.is_err() {
+        printer.finish(out)?;
+    }
     out.flush()?;
     result?;
-    if walk.hits() == 0 && !options.selection.is_everything() {
-        return Err(Error::new(Class::Nothing, ""));
+    if nothing { Err(Error::new(Class::Nothing, "")) } else { Ok(()) }
+}
+
+impl Options {
+    fn opening(&self, follow: bool) -> Opening {
+        let channel = if self.channel.is_empty() { queue::DEFAULT_CHANNEL } else { &self.channel };
+        let mut source = self.source.clone();
+        // What a log holds is shown; that some tables never enter a replica is not the dump's business.
+        source.system_tables = true;
+        if let Some(Bound::Time(us)) = self.selection.since {
+            source.since_us = Some(us);
+        }
+        Opening { follow, channel: channel.to_owned(), source }
     }
-    Ok(())
 }
 
 fn printer(options: &Options) -> Result<Box<dyn Printer>> {
     let fields = &options.selection.fields;
+    if options.action == Action::Repro {
+        return Ok(Box::new(ReproPrinter::default()));
+    }
     Ok(match options.format {
         Format::Json => Box::new(JsonPrinter::new(options.separator, fields)),
         Format::Text => Box::new(TextPrinter::new(options.zone.clone(), options.color, fields)),
         Format::Sql => Box::new(SqlPrinter::new(options.dialect)),
-        _ => return Err(Error::new(Class::Unavailable, "this format is not built yet in this version")),
+        Format::Stats | Format::Hex => Box::new(StatsPrinter::new(options.json, options.zone.clone(), options.color)),
     })
+}
+
+/// Prints the bytes of the frames that are selected; returns whether there were any.
+fn hex_all(options: &Options, operands: &[Operand], out: &mut Output<'_>) -> Result<bool> {
+    let selection = &options.selection;
+    if selection.is_narrow() {
+        return Err(Error::usage("--format hex shows whole frames: it goes with --since, --until and --txn only"));
+    }
+    let everything = selection.is_everything();
+    let (mut reached, mut time_us, mut inside, mut shown) = (Reached::default(), 0, false, false);
+    for operand in operands {
+        let mut input = Input::open(operand, &options.opening(false))?;
+        let name = input.name.clone();
+        while let Next::Frame(frame) = input.next()? {
+            if frame.kind() == Some(Kind::Begin) {
+                let begin = Begin::decode(frame.payload, frame.at).map_err(|e| Error::from(e).in_file(&name))?;
+                time_us = if begin.time_us != 0 { begin.time_us } else { time_us };
+                inside = selection.transaction(&mut reached, Coordinate(frame.header.id), &begin, time_us);
+            }
+            if everything || inside {
+                hex::frame(out, &frame)?;
+                shown = true;
+            }
+            if matches!(frame.kind(), Some(Kind::Commit | Kind::Prepared | Kind::Discard)) {
+                inside = false;
+            }
+        }
+    }
+    Ok(shown || everything)
 }
 
 fn salvage_all(
     options: &Options,
+    operands: &[Operand],
     walk: &mut Walk<'_>,
     printer: &mut dyn Printer,
     out: &mut Output<'_>,
     note: &mut dyn FnMut(&str),
 ) -> Result<()> {
     let mut report = Report::default();
-    for path in input::operands(&options.inputs) {
-        report.salvage(&Input::mapped(&path)?, walk, printer, out, note)?;
+    for operand in operands {
+        report.salvage(operand, &options.opening(false), walk, printer, out, note)?;
     }
     report.into_result()
 }
 
-fn walk_all(options: &Options, walk: &mut Walk<'_>, printer: &mut dyn Printer, out: &mut Output<'_>) -> Result<()> {
-    let paths = input::operands(&options.inputs);
+fn walk_all(
+    options: &Options,
+    operands: &[Operand],
+    walk: &mut Walk<'_>,
+    printer: &mut dyn Printer,
+    out: &mut Output<'_>,
+    note: &mut dyn FnMut(&str),
+) -> Result<()> {
     let mut abort = None;
-    for (number, path) in paths.iter().enumerate() {
-        let growing = options.follow && number + 1 == paths.len();
-        let mut input = Input::open(path, growing)?;
-        abort = walk_one(&mut input, growing, walk, printer, out)?;
+    for (number, operand) in operands.iter().enumerate() {
+        let follow = options.follow && number + 1 == operands.len();
+        let mut input = Input::open(operand, &options.opening(follow))?;
+        let walked = walk_one(&mut input, walk, printer, out);
+        input.take_notes().iter().for_each(|text| note(text));
+        abort = walked?;
         if walk.is_done() {
             return Ok(());
         }
@@ -197,7 +280,6 @@ fn walk_all(options: &Options, walk: &mut Walk<'_>, printer: &mut dyn Printer, o
 /// Walks one input to its end. The error of an abort frame is returned apart: what follows it is still read.
 fn walk_one(
     input: &mut Input,
-    growing: bool,
     walk: &mut Walk<'_>,
     printer: &mut dyn Printer,
     out: &mut Output<'_>,
@@ -209,24 +291,25 @@ fn walk_one(
         if input.may_wait() {
             out.flush()?;
         }
-        let frame = if growing { input.next_growing()? } else { input.next()? };
-        match frame {
-            Some(frame) => {
-                if frame.kind() == Some(crate::frame::Kind::Abort) {
-                    let message = crate::frame::Abort::decode(frame.payload, frame.at)?;
-                    abort = Some(walk::abort_error(&message).at(frame.at).in_file(&name));
-                }
-                frames += 1;
-                walk.frame(&frame, printer, out).map_err(|error| error.in_file(&name))?;
-                if walk.is_done() {
-                    return Ok(None);
-                }
-            }
-            None if growing => {
+        let frame = match input.next()? {
+            Next::Frame(frame) => frame,
+            Next::Idle => {
                 out.flush()?;
-                std::thread::sleep(FOLLOW_PAUSE);
+                if input.polls() {
+                    std::thread::sleep(FOLLOW_PAUSE);
+                }
+                continue;
             }
-            None => break,
+            Next::End => break,
+        };
+        if frame.kind() == Some(Kind::Abort) {
+            let message = Abort::decode(frame.payload, frame.at).map_err(|e| Error::from(e).in_file(&name))?;
+            abort = Some(walk::abort_error(&message).at(frame.at).in_file(&name));
+        }
+        frames += 1;
+        walk.frame(&frame, printer, out).map_err(|error| error.in_file(&name))?;
+        if walk.is_done() {
+            return Ok(None);
         }
     }
     let at = input.at();
@@ -236,7 +319,7 @@ fn walk_one(
             .in_file(name)
             .hint("everything before it is shown; its writer died or is still writing (--follow waits for it)"));
     }
-    if !walk.checker().finished() {
+    if !walk.checker().finished() && !input.has_no_end() {
         let what =
             if frames == 0 { "no frames" } else { "the stream has no end frame: its writer died or still writes" };
         // A pipe's writer may do better next time; a file stays as it is.

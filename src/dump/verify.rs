@@ -4,12 +4,12 @@
 //! before had reached; counts and digests prove each transaction whole. Neither looks into events.
 
 use super::escape::{one_line, put_json_string};
-use super::input::Input;
+use super::input::{Input, Next, Opening, Operand};
 use super::output::Output;
 use super::scan::{Found, Scan};
 use super::walk::{Printer, Walk};
 use crate::error::{Class, Error, Result};
-use crate::frame::{Coordinate, Step};
+use crate::frame::{Checker, Coordinate, Step};
 
 /// What was found in one or more files.
 #[derive(Default)]
@@ -35,7 +35,76 @@ impl Report {
     }
 
     /// Checks one input and writes what is wrong with it and what is proven.
-    pub fn verify(&mut self, input: &Input, out: &mut Output<'_>) -> Result<()> {
+    pub fn verify(&mut self, operand: &Operand, opening: &Opening, out: &mut Output<'_>) -> Result<()> {
+        match operand {
+            Operand::Queue(_) => {
+                let input = Input::open(operand, opening)?;
+                self.queue(&input, out)?;
+            }
+            Operand::Logs(_) if operand.is_known() => {
+                let mut input = Input::open(operand, opening)?;
+                self.stream(&mut input, out)?;
+            }
+            _ => {
+                let (input, error) = Input::mapped(operand, opening)?;
+                self.bytes(&input, out)?;
+                if let Some(error) = error {
+                    self.problem(&input.name, input.at(), &error, None, out);
+                }
+            }
+        }
+        out.flush()
+    }
+
+    /// A queue checks itself.
+    fn queue(&mut self, input: &Input, out: &mut Output<'_>) -> Result<()> {
+        let Some(queue) = input.queue() else { return Ok(()) };
+        let mut found = Vec::new();
+        let verified = queue.verify(&mut |error| found.push(error))?;
+        for error in found {
+            let place = error.place().cloned();
+            let name = place.as_ref().map_or(input.name.as_str(), |place| place.name.as_str());
+            let at = place.as_ref().and_then(|place| place.at).unwrap_or(0);
+            self.problem(name, at, &error, None, out);
+        }
+        self.summary(&input.name, verified.bytes, verified.transactions, "transactions", out);
+        Ok(())
+    }
+
+    /// A log is checked by decoding it: its own checksums, and that what it becomes is contiguous.
+    fn stream(&mut self, input: &mut Input, out: &mut Output<'_>) -> Result<()> {
+        let name = input.name.clone();
+        let mut checker = Checker::contiguous();
+        let mut range = Range::default();
+        let mut frames = 0u64;
+        loop {
+            let at = input.at();
+            let step = match input.next() {
+                Ok(Next::Frame(frame)) => {
+                    frames += 1;
+                    checker.frame(&frame).map_err(Error::from)
+                }
+                Ok(_) => break,
+                Err(error) => Err(error),
+            };
+            match step {
+                Ok(step) => self.step(&step, checker.reached(), &mut range, &name, at, out),
+                Err(error) => {
+                    let transaction = checker.open_transaction();
+                    self.range(&mut range, &name, out);
+                    let at = error.place().and_then(|place| place.at).unwrap_or(at);
+                    self.problem(&name, at, &error, transaction, out);
+                    break;
+                }
+            }
+            out.spill()?;
+        }
+        self.range(&mut range, &name, out);
+        self.summary(&name, input.at(), frames, "frames", out);
+        Ok(())
+    }
+
+    fn bytes(&mut self, input: &Input, out: &mut Output<'_>) -> Result<()> {
         let bytes = input.bytes();
         let mut scan = Scan::new(bytes);
         let mut range = Range::default();
@@ -44,40 +113,7 @@ impl Report {
             match found {
                 Found::Frame(_, step) => {
                     frames += 1;
-                    match step {
-                        Step::Stream(header, _) => {
-                            // A second stream may begin anywhere.
-                            if range.from.is_some() && range.to != header.start {
-                                self.range(&mut range, &input.name, out);
-                            }
-                            if range.from.is_none() {
-                                range = Range { from: Some(header.start), to: header.start, transactions: 0 };
-                            }
-                        }
-                        Step::Begin(_, begin) if range.from.is_none() => {
-                            range = Range { from: Some(begin.prev), to: begin.prev, transactions: 0 };
-                        }
-                        Step::Commit(..) | Step::Prepared(..) => {
-                            range.transactions += 1;
-                            range.to = scan.reached().unwrap_or(range.to);
-                        }
-                        Step::Gap(gap) => {
-                            self.range(&mut range, &input.name, out);
-                            range = Range { from: Some(gap.to), to: gap.to, transactions: 0 };
-                            let what = format!("gap: the source lost {} to {} ({})", gap.from, gap.to, gap.reason);
-                            self.problem(&input.name, scan.at(), &Error::new(Class::Gap, what), None, out);
-                        }
-                        Step::Abort(abort) => {
-                            let error = super::walk::abort_error(&abort);
-                            self.problem(&input.name, scan.at(), &error, None, out);
-                        }
-                        Step::Progress(progress) => {
-                            range.from.get_or_insert(progress.from);
-                            range.to = progress.to;
-                        }
-                        Step::Handover(_) | Step::SnapshotEnd(_) => range.to = scan.reached().unwrap_or(range.to),
-                        _ => {}
-                    }
+                    self.step(&step, scan.reached(), &mut range, &input.name, scan.at(), out);
                 }
                 Found::Problem { at, error, transaction, to } => {
                     if to != at || transaction.is_some() || error.class() != Class::Torn {
@@ -89,19 +125,67 @@ impl Report {
             out.spill()?;
         }
         self.range(&mut range, &input.name, out);
-        self.summary(input, frames, out);
-        out.flush()
+        self.summary(&input.name, bytes.len() as u64, frames, "frames", out);
+        Ok(())
+    }
+
+    /// Takes what an intact frame meant into the range that is being proven.
+    fn step(
+        &mut self,
+        step: &Step,
+        reached: Option<Coordinate>,
+        range: &mut Range,
+        name: &str,
+        at: u64,
+        out: &mut Output<'_>,
+    ) {
+        match step {
+            Step::Stream(header, _) => {
+                // A second stream may begin anywhere.
+                if range.from.is_some() && range.to != header.start {
+                    self.range(range, name, out);
+                }
+                if range.from.is_none() {
+                    *range = Range { from: Some(header.start), to: header.start, transactions: 0 };
+                }
+            }
+            Step::Begin(_, begin) if range.from.is_none() => {
+                *range = Range { from: Some(begin.prev), to: begin.prev, transactions: 0 };
+            }
+            Step::Commit(..) | Step::Prepared(..) => {
+                range.transactions += 1;
+                range.to = reached.unwrap_or(range.to);
+            }
+            Step::Gap(gap) => {
+                self.range(range, name, out);
+                *range = Range { from: Some(gap.to), to: gap.to, transactions: 0 };
+                let what = format!("gap: the source lost {} to {} ({})", gap.from, gap.to, gap.reason);
+                self.problem(name, at, &Error::new(Class::Gap, what), None, out);
+            }
+            Step::Abort(abort) => {
+                let error = super::walk::abort_error(abort);
+                self.problem(name, at, &error, None, out);
+            }
+            Step::Progress(progress) => {
+                range.from.get_or_insert(progress.from);
+                range.to = progress.to;
+            }
+            Step::Handover(_) | Step::SnapshotEnd(_) => range.to = reached.unwrap_or(range.to),
+            _ => {}
+        }
     }
 
     /// Prints the whole transactions of a damaged input. What was lost goes to `note`.
     pub fn salvage(
         &mut self,
-        input: &Input,
+        operand: &Operand,
+        opening: &Opening,
         walk: &mut Walk<'_>,
         printer: &mut dyn Printer,
         out: &mut Output<'_>,
         note: &mut dyn FnMut(&str),
     ) -> Result<()> {
+        let (input, failed) = Input::mapped(operand, opening)?;
         let bytes = input.bytes();
         let mut scan = Scan::new(bytes);
         let mut begun_at = None;
@@ -152,6 +236,10 @@ impl Report {
                     walk.resynchronise(printer, out)?;
                 }
             }
+        }
+        if let Some(error) = failed {
+            self.count(error.class());
+            note(&format!("{error}"));
         }
         note(&format!(
             "{}: {saved} whole transactions are shown; {lost_transactions} that had begun and {lost_bytes} bytes are lost",
@@ -226,14 +314,13 @@ impl Report {
         }
     }
 
-    fn summary(&mut self, input: &Input, frames: u64, out: &mut Output<'_>) {
-        let bytes = input.bytes().len();
+    fn summary(&mut self, name: &str, bytes: u64, count: u64, what: &str, out: &mut Output<'_>) {
         if self.json {
             let buffer = out.buffer();
             buffer.extend_from_slice(b"{\"kind\":\"verified\",\"file\":");
-            put_json_string(buffer, input.name.as_bytes());
+            put_json_string(buffer, name.as_bytes());
             buffer.extend_from_slice(
-                format!(",\"bytes\":{bytes},\"frames\":{frames},\"problems\":{}}}\n", self.problems).as_bytes(),
+                format!(",\"bytes\":{bytes},\"{what}\":{count},\"problems\":{}}}\n", self.problems).as_bytes(),
             );
         } else {
             let problems = match self.problems {
@@ -241,7 +328,7 @@ impl Report {
                 1 => "1 problem".to_owned(),
                 number => format!("{number} problems"),
             };
-            out.text(&format!("{}: {bytes} bytes, {frames} frames, {problems}\n", one_line(&input.name)));
+            out.text(&format!("{}: {bytes} bytes, {count} {what}, {problems}\n", one_line(name)));
         }
     }
 }

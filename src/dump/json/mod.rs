@@ -6,6 +6,7 @@
 
 mod image;
 mod lines;
+mod repro;
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -20,6 +21,7 @@ use crate::event::{ColumnSet, RecordKind, Row, Rows, RowsOp, Statement};
 use crate::frame::{Step, StreamHeader};
 
 pub use lines::BEGIN_FLAGS;
+pub use repro::ReproPrinter;
 
 use image::{ImagePlan, Keys, TablePlan};
 

@@ -123,7 +123,7 @@ fn every_truncation_and_every_flipped_bit_is_noticed_and_salvage_shows_only_what
         assert_eq!(found, sound[..found.len()], "{what}: print shows a prefix");
         let (out, notes, status) = quick(file.clone(), Action::Salvage);
         assert_ne!(status, 0, "{what}: salvage\n{out}");
-        assert!(!notes.is_empty());
+        assert!(!notes.is_empty() || out.is_empty(), "{what}: what is no log at all is refused as such");
         let found = whole_transactions(&out);
         assert!(found.iter().all(|transaction| sound.contains(transaction)), "{what}: salvage\n{out}");
         salvaged_most = salvaged_most.max(found.len());

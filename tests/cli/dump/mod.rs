@@ -4,5 +4,6 @@ pub mod sample;
 
 mod damage;
 mod formats;
+mod reports;
 mod selection;
 mod sql;

@@ -578,7 +578,7 @@ impl Decoder {
             }
         }
         self.group.close();
-        Ok(if self.selection.is_complete(&self.gtids) { Flow::Stop } else { Flow::Continue })
+        Ok(if self.selection.is_complete(end, &self.gtids) { Flow::Stop } else { Flow::Continue })
     }
 
     fn write_transaction(
@@ -875,6 +875,7 @@ impl Decoder {
         let mut input = Bytes::new(event.body);
         let parts = input.u16().zip(input.short_text());
         match parts {
+            Some((number, _)) if number > 1 => event.damage(format!("incident {number} is not known")),
             Some((number, message)) => {
                 let message = String::from_utf8_lossy(message);
                 let message = if message.is_empty() { String::new() } else { format!(": {message}") };
@@ -1073,7 +1074,11 @@ impl Decoder {
             return Err(event.damage("rows without a table map before them"));
         }
         if parts.id != DUMMY_TABLE_ID && self.group.skip == Skip::No {
-            self.write_rows(event, &parts, number == kind::PARTIAL_UPDATE_ROWS, out)?;
+            if matches!(number, kind::PRE_GA_WRITE_ROWS..=kind::PRE_GA_DELETE_ROWS) {
+                self.write_old_rows(event, parts, out)?;
+            } else {
+                self.write_rows(event, &parts, number == kind::PARTIAL_UPDATE_ROWS, out)?;
+            }
         }
         if parts.flags & STMT_END != 0 {
             self.group.annotation.clear();
@@ -1082,6 +1087,18 @@ impl Decoder {
             }
         }
         Ok(Flow::Continue)
+    }
+
+    #[cold]
+    fn write_old_rows(&mut self, event: &Event<'_>, parts: RowsParts<'_>, out: &mut FrameWriter) -> Result<()> {
+        let mut images = parts.images.to_vec();
+        let set = if parts.op == RowsOp::Insert { parts.after } else { parts.before };
+        if let Some(slot) = self.tables.get(parts.id).filter(|slot| slot.kept == Keep::Yes) {
+            let definition = std::rc::Rc::clone(&slot.definition);
+            super::prega::rewrite(&mut images, &mut slot.plan, &definition, set)
+                .map_err(|EventError(what)| event.damage(what))?;
+        }
+        self.write_rows(event, &RowsParts { images: &images, ..parts }, false, out)
     }
 
     fn write_rows(
@@ -1194,6 +1211,7 @@ impl Decoder {
 }
 
 /// A rows event's parts.
+#[derive(Clone, Copy)]
 struct RowsParts<'a> {
     id: u64,
     flags: u16,

@@ -23,6 +23,7 @@ pub mod group;
 pub mod gtid;
 pub mod image;
 pub mod load;
+pub mod prega;
 pub mod query;
 pub mod reader;
 pub mod selection;

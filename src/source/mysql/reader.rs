@@ -53,6 +53,7 @@ pub struct MySqlSource {
     ended: bool,
     bytes_before: u64,
     bytes_total: u64,
+    step_until: usize,
 }
 
 /// The file that is read.
@@ -165,6 +166,7 @@ impl MySqlSource {
             ended: false,
             bytes_before: 0,
             bytes_total: 0,
+            step_until: STEP_BYTES,
         })
     }
 
@@ -206,7 +208,7 @@ impl MySqlSource {
             self.begin(current, out)?;
         }
         loop {
-            if out.len() >= STEP_BYTES {
+            if out.len() >= self.step_until {
                 return Ok(Then::Stay(Some(Step::More)));
             }
             let outcome = match self.payload.take() {
@@ -260,6 +262,10 @@ impl MySqlSource {
                     .start_v3(&header, body)
                     .ok_or_else(|| Error::damage("START_V3 event is invalid: it is cut short").at(at))?;
             }
+        } else if header.kind != kind::ROTATE {
+            // Only relay logs of MySQL 4 begin otherwise, and they with a ROTATE.
+            // Without it not even the length of a header is certain.
+            return Err(Error::damage("the log does not begin with a format description event").at(at));
         } else {
             format.timestamp = header.timestamp;
             format.server_id = header.server_id;
@@ -285,14 +291,11 @@ impl MySqlSource {
     /// Gives a binary log its number: from `--log-name`, its name, or the ROTATE before it.
     fn name_file(&mut self, current: &mut Current, out: &mut FrameWriter) -> Result<()> {
         let own = current.probe.as_ref().map(|probe| probe.name.clone());
-        let name = self.log_name.take().or(own).or_else(|| current.next.take());
-        // A name that was given is the first file's; those behind it count on.
-        self.log_name =
-            if current.probe.is_some() && name.as_deref() == current.probe.as_ref().map(|probe| probe.name.as_str()) {
-                None
-            } else {
-                name.as_deref().and_then(files::next_name)
-            };
+        let numbered = own.clone().filter(|name| files::split_name(name).is_some());
+        // A name that was given is the first file's; those behind it have their own, or count on.
+        let given = if self.decoder.has_begun() { None } else { self.log_name.take() };
+        let name = given.or(numbered).or_else(|| current.next.take()).or_else(|| self.log_name.take()).or(own);
+        self.log_name = name.as_deref().and_then(files::next_name);
         self.decoder.begin_named(name.as_deref(), out)
     }
 
@@ -698,11 +701,13 @@ impl Special {
 
 impl Source for MySqlSource {
     fn step(&mut self, out: &mut FrameWriter) -> Result<Step> {
+        // What the caller has not drained yet does not count.
+        self.step_until = out.len() + STEP_BYTES;
         while !self.ended {
             if let Some(step) = self.read(out)? {
                 return Ok(step);
             }
-            if out.len() >= STEP_BYTES {
+            if out.len() >= self.step_until {
                 return Ok(Step::More);
             }
         }

@@ -199,11 +199,12 @@ impl Selection {
         }
     }
 
-    /// Whether everything up to the end that was asked for was seen.
-    pub fn is_complete(&self, reached: &State) -> bool {
+    /// Whether everything up to the end that was asked for was seen, once a group that ends at `end` is done.
+    pub fn is_complete(&self, end: Coordinate, reached: &State) -> bool {
         match &self.end {
+            End::Position(wanted) | End::Server(wanted) => end >= *wanted,
             End::Gtid(wanted) => wanted.first_missing_in(reached).is_none(),
-            _ => false,
+            End::Never | End::Time(_) => false,
         }
     }
 

@@ -96,13 +96,20 @@ impl TableMap {
             return Err(EventError(format!("a table map event claims {count} columns")));
         }
         let types = take_bytes(&mut rest, count).ok_or_else(cut)?;
-        let metadata_len = take_packed(&mut rest).ok_or_else(cut)?;
+        // Servers before 5.1.23 wrote neither metadata nor which columns may be NULL.
+        let bare = rest.is_empty() && count > 0;
+        let unknown_nullable = vec![0xff; count.div_ceil(8)];
+        let metadata_len = if bare { 0 } else { take_packed(&mut rest).ok_or_else(cut)? };
         let mut metadata =
             usize::try_from(metadata_len).ok().and_then(|length| take_bytes(&mut rest, length)).ok_or_else(cut)?;
-        let nullable = take_bytes(&mut rest, count.div_ceil(8)).ok_or_else(cut)?;
+        let nullable = match bare {
+            true => unknown_nullable.as_slice(),
+            false => take_bytes(&mut rest, count.div_ceil(8)).ok_or_else(cut)?,
+        };
         let mut columns = Vec::with_capacity(count);
         for (index, number) in types.iter().enumerate() {
-            let wire = Wire::take(*number, &mut metadata).ok_or_else(|| {
+            let wire = if bare { Wire::without_metadata(*number) } else { Wire::take(*number, &mut metadata) };
+            let wire = wire.ok_or_else(|| {
                 EventError(format!(
                     "column {} of {database}.{table} has type {number} with metadata that this version does not know",
                     index + 1

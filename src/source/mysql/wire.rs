@@ -181,9 +181,19 @@ impl Wire {
         matches!(self, Wire::Int(_) | Wire::Float | Wire::Double | Wire::OldDecimal | Wire::Decimal { .. } | Wire::Year)
     }
 
-    /// Whether the charset list of the optional metadata has an entry for it.
+    /// Whether the charset list of the optional metadata has an entry for it. MySQL 9 counts vectors among them.
     pub fn is_character(self) -> bool {
-        matches!(self, Wire::Char { .. } | Wire::VarChar { .. } | Wire::Blob { .. })
+        matches!(self, Wire::Char { .. } | Wire::VarChar { .. } | Wire::Blob { .. } | Wire::Vector(_))
+    }
+
+    /// A type in a table map without any metadata (5.1.0 to 5.1.23). A blob's length prefix cannot be known then.
+    pub fn without_metadata(number: u8) -> Option<Wire> {
+        match number {
+            15 | 253 => Some(Wire::VarChar { bytes_max: 255, compressed: false }),
+            254 => Some(Wire::Char { bytes_max: 255 }),
+            16 | 246..=252 | 255 => None,
+            number => Wire::take(number, &mut [0, 0].as_slice()),
+        }
     }
 }
 

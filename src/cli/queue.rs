@@ -65,6 +65,7 @@ const MANUAL: Manual = Manual {
 
 fn command() -> Command {
     Command::new("rlog-queue")
+        .args_override_self(true)
         .about("Keep transactions safe between a reader of logs and an applier")
         .long_about(
             "Keep transactions safe between a reader of logs and an applier.\n\nQUEUE is a directory, PATH or dir:PATH. put \
@@ -134,6 +135,7 @@ fn command() -> Command {
 
 fn verb(name: &'static str, about: &'static str) -> Command {
     Command::new(name)
+        .args_override_self(true)
         .about(about)
         .arg(Arg::new("queue").value_name("QUEUE").required(true).help("The queue: PATH or dir:PATH"))
 }

@@ -152,6 +152,8 @@ impl Channel {
 
     /// The numbers of the segments that count, ascending and without holes: from the low-water mark on.
     pub fn held_segments(&self) -> Result<Vec<u64>> {
+        // Read before the list: a segment is there before the note of it.
+        let noted = self.writer_state()?.segment;
         let low = self.low_water()?;
         // The list is read after the mark: purge raises the mark before it removes.
         let mut numbers = self.segments()?;
@@ -165,10 +167,11 @@ impl Channel {
                 return Err(self.missing_segment(low + place as u64));
             }
         }
-        if numbers.is_empty() && low > 1 {
-            return Err(self.missing_segment(low));
+        match numbers.last() {
+            None if noted > 0 || low > 1 => Err(self.missing_segment(noted.max(low))),
+            Some(last) if *last < noted => Err(self.missing_segment(noted)),
+            _ => Ok(numbers),
         }
-        Ok(numbers)
     }
 
     pub fn missing_segment(&self, number: u64) -> Error {

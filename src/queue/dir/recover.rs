@@ -69,9 +69,6 @@ pub(super) fn recover(channel: &Channel, _lock: &Lock) -> Result<Recovered> {
     remove_purged(channel)?;
     let segments = channel.held_segments()?;
     let Some(last) = segments.last().copied() else {
-        if state.segment != 0 {
-            return Err(channel.missing_segment(state.segment));
-        }
         return Ok(Recovered {
             tail: Tail::default(),
             definitions: HashMap::new(),
@@ -81,9 +78,6 @@ pub(super) fn recover(channel: &Channel, _lock: &Lock) -> Result<Recovered> {
             raised: false,
         });
     };
-    if state.segment > last {
-        return Err(channel.missing_segment(state.segment));
-    }
     let clean = state.clean;
     if !clean {
         // Names that we see need not be durable yet; nothing is cut on their word before they are. Raising the epoch
@@ -379,7 +373,7 @@ pub(super) fn settled_tail(channel: &Channel) -> Result<Tail> {
         return Ok(tail);
     }
     let Some(last) = channel.held_segments()?.last().copied() else {
-        return if state.segment == 0 { Ok(Tail::default()) } else { Err(channel.missing_segment(state.segment)) };
+        return Ok(Tail::default());
     };
     let scan = segment::scan(channel, last, u64::MAX)?;
     let vouched = vouched(&state, &scan, last);

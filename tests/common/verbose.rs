@@ -70,6 +70,8 @@ pub fn parse(output: &[u8]) -> Vec<VerboseRow> {
             let row = rows.last_mut().expect("a column belongs to a row");
             let image = if in_after { &mut row.after } else { &mut row.before };
             image.push(parse_column(column));
+        } else if line.starts_with(b"Extra row info") {
+            // Partition numbers and the like, which are no values.
         } else {
             panic!("an unknown line: {}", String::from_utf8_lossy(line));
         }

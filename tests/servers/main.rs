@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod differential;
 mod harness;
 #[cfg(feature = "mysql")]
 mod mysql_target;

@@ -19,8 +19,9 @@ use crate::dump::moment;
 use crate::error::{Class, Error, Result};
 use crate::event::filter::{FilterRules, TableFilter};
 use crate::extract;
-use crate::frame::PositionSpec;
-use crate::source::{self, Input, NamedText, Options, Status, Until, WindowMode};
+use crate::frame::{Position, PositionSpec};
+use crate::queue;
+use crate::source::{self, Confirm, Input, LiveOptions, NamedText, Options, Status, Until, WindowMode};
 
 /// rlog-extract(1).
 pub const TOOL: Tool = Tool { name: "rlog-extract", command, manual: &MANUAL, run, closed_pipe_is_success: false };
@@ -41,6 +42,11 @@ const MANUAL: Manual = Manual {
             "Read logs without column names",
             "rlog-extract --schema schema.sql --tables 'shop.*' mysql-bin.000042 > shop.rlog",
         ),
+        (
+            "Replicate a live SQLite database into a queue; repeat the same command after any failure",
+            "rlog-extract --follow --snapshot --confirm spool sqlite:app.db | rlog-queue put spool",
+        ),
+        ("See what a SQLite log holds, without touching the database", "rlog-extract app.db-wal | rlog-dump -"),
         ("Read MariaDB's encrypted logs", "rlog-extract --key-file /etc/mysql/keys bin.000042 > 42.rlog"),
     ],
     sections: &[
@@ -63,7 +69,12 @@ Binary and relay logs of MySQL 3.23 to 9.x and MariaDB 5.1 to 12.x are read, com
 have the position that they had in their source's log. Transactions are numbered by file number and offset; standard input and renamed files need
 `--log-name`, else the stream is unanchored and rlog-queue refuses it.
 
-Rows of the server's own tables (`mysql.*`) and of rlog's are left out.";
+Rows of the server's own tables (`mysql.*`) and of rlog's are left out.
+
+`sqlite:PATH` is a live SQLite database in WAL mode: its write-ahead log is decoded page by page while the application goes on. Nothing is written to the database. A read
+transaction keeps checkpoints from taking away what is not confirmed yet; the application's own RESTART and TRUNCATE checkpoints report busy meanwhile. `PATH` or `PATH-wal` reads
+database file and log as files at rest. Statements, their order inside a transaction and times are not in that log. Databases in rollback-journal
+mode, with locking_mode=EXCLUSIVE, encrypted, or on network file systems cannot be read.";
 
 const ENDS: &str = "\
 A log that ends inside a transaction ends the stream with 82, once everything before is written. There are two exceptions. The last file may
@@ -133,6 +144,39 @@ struct Args {
     /// Wait for more at the end, through rotations
     #[arg(long, short = 'f', help_heading = "Reading")]
     follow: bool,
+
+    /// Write the existing rows first, then the log from exactly there (live SQLite databases)
+    ///
+    /// With --confirm only as long as nothing is confirmed yet, so that the same command can be repeated.
+    #[arg(long, help_heading = "Live databases")]
+    snapshot: bool,
+
+    /// Write the existing rows anew, whatever is confirmed
+    #[arg(long, help_heading = "Live databases")]
+    resnapshot: bool,
+
+    /// What is durable there may be forgotten by the source, and is where reading resumes
+    ///
+    /// A queue, `@FILE` with a position that is replaced as it advances, or `none`: for looking only. Needed with --follow of a source that holds
+    /// something back.
+    #[arg(long, value_name = "QUEUE|@CURSOR", help_heading = "Live databases")]
+    confirm: Option<String>,
+
+    /// Largest log that is held back for what is not confirmed, or `none`
+    ///
+    /// When it is larger, the source is let go, since it comes first; if it then starts its log again, reading ends with 81.
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", help_heading = "Live databases")]
+    max_wal: String,
+
+    /// Never make the source start its log again
+    ///
+    /// Without it, a SQLite log above 32 MiB is copied back and started again when everything is confirmed. Writers wait for some milliseconds.
+    #[arg(long, help_heading = "Live databases")]
+    no_turnover: bool,
+
+    /// A copy of the database at the confirmed position, to bridge gaps (not built yet)
+    #[arg(long, value_name = "FILE", help_heading = "Live databases")]
+    shadow: Option<PathBuf>,
 
     /// CREATE TABLE statements, for logs without column names
     #[arg(long, value_name = "FILE", help_heading = "Reading")]
@@ -236,8 +280,11 @@ fn extract(args: &Args, output: &mut File) -> std::result::Result<(), Failure> {
         // Read by a later version; one that was named must exist all the same.
         std::fs::metadata(config).map_err(|error| Error::io(config.display().to_string(), error))?;
     }
-    let input = input(args)?;
-    let options = options(args)?;
+    let mut options = options(args)?;
+    let input = match sqlite_path(args)? {
+        Some(path) => Input::Sqlite(path, live_options(args, &mut options)?),
+        None => input(args)?,
+    };
     if args.check {
         return Ok(check(args, input, options)?);
     }
@@ -274,6 +321,96 @@ fn extract(args: &Args, output: &mut File) -> std::result::Result<(), Failure> {
     }
 }
 
+/// The path of `sqlite:PATH`.
+fn sqlite_path(args: &Args) -> Result<Option<PathBuf>> {
+    let [source] = args.sources.as_slice() else {
+        return match args.sources.iter().find(|source| source.starts_with("sqlite:")) {
+            Some(source) => Err(Error::usage(format!("`{source}` is a source of its own: it goes with no other"))),
+            None => Ok(None),
+        };
+    };
+    Ok(source.strip_prefix("sqlite:").map(PathBuf::from))
+}
+
+/// Options of live sources. What is confirmed is where reading resumes, unless `--after` says otherwise.
+fn live_options(args: &Args, options: &mut Options) -> Result<LiveOptions> {
+    if args.shadow.is_some() {
+        return Err(Error::new(Class::Unavailable, "--shadow is not built yet in this version"));
+    }
+    let mut confirm = match args.confirm.as_deref() {
+        Some("none") => None,
+        Some("") => return Err(Error::usage("--confirm is empty")),
+        Some(place) => Some(confirmation(place, args.channel.as_deref().unwrap_or("default"))?),
+        None if args.follow => {
+            return Err(Error::usage(
+                "--follow holds back the source's log, so it has to know what is durable downstream",
+            )
+            .hint("`--confirm QUEUE` names the queue; `--confirm none` is for looking only"));
+        }
+        None => None,
+    };
+    if options.after.is_none() && !args.resnapshot {
+        let confirmed = confirm.as_mut().map(|confirm| confirm()).transpose()?.flatten();
+        options.after = confirmed.map(PositionSpec::Position);
+    }
+    let log_bytes_max = match args.max_wal.as_str() {
+        "none" => None,
+        size => Some(crate::cli::units::bytes(size).map_err(|what| Error::usage(format!("--max-wal: {what}")))?),
+    };
+    Ok(LiveOptions {
+        snapshot: args.resnapshot || (args.snapshot && options.after.is_none()),
+        confirm,
+        shadow: None,
+        log_bytes_max,
+        no_turnover: args.no_turnover,
+    })
+}
+
+/// Asks a queue, or a file that somebody replaces, what is durable.
+fn confirmation(place: &str, channel: &str) -> Result<Confirm> {
+    if let Some(path) = place.strip_prefix('@') {
+        let path = PathBuf::from(path);
+        return Ok(Box::new(move || match std::fs::read_to_string(&path) {
+            Ok(text) if text.trim().is_empty() => Ok(None),
+            Ok(text) => text
+                .trim()
+                .parse::<Position>()
+                .map(Some)
+                .map_err(|_| Error::damage("this is no position").in_file(path.display().to_string()).at(0)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io(path.display().to_string(), error)),
+        }));
+    }
+    let address: queue::Address = place.parse()?;
+    let channel = channel.to_owned();
+    let mut opened: Option<Box<dyn queue::Queue>> = None;
+    Ok(Box::new(move || {
+        // The queue may be created by the `put` at the other end of the pipe.
+        if opened.is_none() {
+            match queue::open(Arc::new(crate::sys::Os), &address, &channel, false) {
+                Ok(queue) => opened = Some(queue),
+                Err(error) if error.class() == Class::NoInput => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+        match opened.as_ref().map(|queue| queue.tail()) {
+            Some(Ok(tail)) => Ok(confirmed_of(&tail)),
+            // Somebody writes or recovers just now.
+            Some(Err(error)) if error.class() == Class::TryAgain => Ok(None),
+            Some(Err(error)) => Err(error),
+            None => Ok(None),
+        }
+    }))
+}
+
+/// What a queue holds for certain; nothing while a snapshot in it is not whole.
+fn confirmed_of(tail: &queue::Tail) -> Option<Position> {
+    if tail.snapshot.as_ref().is_some_and(|snapshot| !snapshot.complete) {
+        return None;
+    }
+    tail.position()
+}
+
 /// What the operands mean. Addresses of what cannot be read yet are refused by name.
 fn input(args: &Args) -> Result<Input> {
     for source in &args.sources {
@@ -282,7 +419,6 @@ fn input(args: &Args) -> Result<Input> {
             |what: &str| Err(Error::new(Class::Unavailable, format!("{what} are not built yet in this version")));
         match scheme {
             Some("mysql" | "mariadb") => return later("connections to a MySQL or MariaDB server"),
-            Some("sqlite") => return later("live SQLite sources"),
             Some("postgres" | "postgresql") => return later("PostgreSQL sources"),
             _ => {}
         }

@@ -48,6 +48,7 @@ pub fn run(
         }
         match step {
             Step::More => {}
+            Step::Waited => output.flush().map_err(|error| Error::io(name, error))?,
             Step::Idle => {
                 output.flush().map_err(|error| Error::io(name, error))?;
                 std::thread::sleep(IDLE_PAUSE);

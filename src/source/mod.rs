@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Class, Error, Result};
 use crate::event::filter::TableFilter;
-use crate::frame::{Coordinate, FrameWriter, PositionSpec};
+use crate::frame::{Coordinate, FrameWriter, Position, PositionSpec};
 
 pub mod mysql;
 pub mod sqlite;
@@ -24,6 +24,8 @@ pub mod writeset;
 pub enum Step {
     /// There is more to read.
     More,
+    /// Nothing more for now, and the source has waited by itself: what was written is due, and it may be asked again at once.
+    Waited,
     /// Everything that the source holds was read; more may come ([`Options::follow`]). Ask again after a pause.
     Idle,
     /// The end frame was written.
@@ -130,8 +132,28 @@ pub struct Options {
     pub system_tables: bool,
 }
 
+/// Says what is durable downstream. Only this tells a source what it may forget.
+pub type Confirm = Box<dyn FnMut() -> Result<Option<Position>> + Send>;
+
+/// What only live sources are asked for.
+#[derive(Default)]
+pub struct LiveOptions {
+    /// The existing rows first, then the log from exactly there.
+    pub snapshot: bool,
+    /// What is durable downstream; without it everything that was handed over counts.
+    pub confirm: Option<Confirm>,
+    /// A copy of the database as it was at the confirmed position, to bridge gaps.
+    pub shadow: Option<PathBuf>,
+    /// Largest log in bytes that is held back for what is not confirmed.
+    pub log_bytes_max: Option<u64>,
+    /// Never make the source's log start again.
+    pub no_turnover: bool,
+}
+
 /// What is read.
 pub enum Input {
+    /// A live SQLite database.
+    Sqlite(PathBuf, LiveOptions),
     /// Files of one server, in any order.
     Files(Vec<PathBuf>),
     /// A stream: its name for messages, and its bytes.
@@ -206,6 +228,7 @@ pub(crate) fn read_full(input: &mut dyn Read, out: &mut [u8]) -> std::io::Result
 /// Opens what `input` is. Nothing was written yet when this fails.
 pub fn open(input: Input, options: Options) -> Result<Box<dyn Source>> {
     match input {
+        Input::Sqlite(path, live) => Ok(Box::new(sqlite::SqliteSource::live(&path, options, live)?)),
         Input::Stream(name, mut stream) => {
             let mut head = vec![0; MAGIC_LEN];
             let filled = read_full(&mut stream, &mut head).map_err(|error| Error::io(&name, error))?;
@@ -218,7 +241,11 @@ pub fn open(input: Input, options: Options) -> Result<Box<dyn Source>> {
         Input::Files(paths) => {
             let first = paths.iter().find(|path| !mysql::files::is_passed_over(path));
             if let Some(path) = first {
-                require_binary_log(FileKind::of_file(path)?, &path.display().to_string())?;
+                let kind = FileKind::of_file(path)?;
+                if matches!(kind, FileKind::SqliteDatabase | FileKind::SqliteWal) {
+                    return Ok(Box::new(sqlite::SqliteSource::from_files(&paths, options)?));
+                }
+                require_binary_log(kind, &path.display().to_string())?;
             }
             Ok(Box::new(mysql::MySqlSource::from_files(paths, options)?))
         }
@@ -245,7 +272,7 @@ pub(crate) fn require_binary_log(kind: FileKind, name: &str) -> Result<()> {
             )
         }),
         FileKind::SqliteDatabase | FileKind::SqliteWal => {
-            unavailable("SQLite sources are not built yet in this version")
+            unavailable("a SQLite database is read as a file, not through a pipe")
         }
         FileKind::Frames => Err(Error::usage("this is a stream of rlog frames already")
             .in_file(name)

@@ -13,7 +13,7 @@ use super::*;
 type Pipe = Arc<Mutex<Vec<u8>>>;
 
 fn options() -> LiveOptions {
-    LiveOptions { after: None, snapshot: false, windows: true, confirm: None, max_wal: None, turnover_bytes: None }
+    LiveOptions { windows: true, ..LiveOptions::default() }
 }
 
 fn open(path: &Path, options: LiveOptions) -> Result<(Live, Pipe)> {

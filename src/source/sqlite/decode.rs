@@ -419,9 +419,14 @@ impl Decoder {
         sequence: &mut SequenceWork,
         sink: &mut S,
     ) -> Result<()> {
+        // What an applier of ours says about the transaction has to be known before its rows.
+        let state = schema.tables.iter().find(|table| super::events::is_own_state(&table.name)).map(|table| table.root);
+        if let Some(root) = state {
+            self.touched.sort_by_key(|entry| (entry.0 != root, *entry));
+        }
         let mut from = 0;
         while let Some(&(root, _)) = self.touched.get(from) {
-            let len = self.touched.get(from..).unwrap_or_default().partition_point(|entry| entry.0 == root);
+            let len = self.touched.get(from..).unwrap_or_default().iter().take_while(|entry| entry.0 == root).count();
             let range = from..from + len;
             from = range.end;
             let Some(table) = schema.by_root.get(&root).and_then(|place| schema.tables.get(*place)) else { continue };

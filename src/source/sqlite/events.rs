@@ -23,6 +23,7 @@ use super::page::Encoding;
 use super::record::{self, Collation, Value};
 use super::schema::{Generated, Table};
 use crate::error::Result;
+use crate::event::filter::TableFilter;
 use crate::event::record::{close_record, open_record, write_payload};
 use crate::event::rows::set_row_count;
 use crate::event::value::any_tag;
@@ -125,6 +126,9 @@ pub struct Encoder {
     progress_from: Option<Coordinate>,
     last_txid: Coordinate,
     windows: Option<WriteSet>,
+    filter: TableFilter,
+    /// Targets through whose appliers the transaction at hand came.
+    origins: Vec<String>,
     /// The first transaction of a stream is a barrier.
     is_first: bool,
     /// Commit time of the transaction at hand, microseconds since 1970 UTC; 0 when nobody saw it.
@@ -145,12 +149,13 @@ pub struct Encoder {
     pub written: (u64, u64),
     /// Remarks for a person, each once.
     pub notes: Vec<String>,
+    notes_told: usize,
 }
 
 impl Encoder {
     /// An encoder that stands at `reached`. With `windows`, windows come from write sets, else every transaction waits for
     /// the one before.
-    pub fn new(place: Place, reached: Coordinate, windows: bool, drain: Drain) -> Encoder {
+    pub fn new(place: Place, reached: Coordinate, windows: bool, filter: TableFilter, drain: Drain) -> Encoder {
         Encoder {
             writer: FrameWriter::new(),
             drain,
@@ -159,6 +164,8 @@ impl Encoder {
             progress_from: None,
             last_txid: reached,
             windows: windows.then(|| WriteSet::new(reached)),
+            filter,
+            origins: Vec::new(),
             is_first: true,
             time_us: 0,
             plans: HashMap::new(),
@@ -175,12 +182,20 @@ impl Encoder {
             scratch: Vec::new(),
             written: (0, 0),
             notes: Vec::new(),
+            notes_told: 0,
         }
     }
 
     /// The frames' writer, for frames outside of transactions.
     pub fn writer(&mut self) -> &mut FrameWriter {
         &mut self.writer
+    }
+
+    /// Remarks since the last call.
+    pub fn new_notes(&mut self) -> Vec<String> {
+        let new = self.notes.get(self.notes_told..).unwrap_or_default().to_vec();
+        self.notes_told = self.notes.len();
+        new
     }
 
     /// What has been reached.
@@ -240,6 +255,11 @@ impl Encoder {
         self.finish(self.reached, 0)
     }
 
+    /// Whether anything of the table of that name is told.
+    pub fn tells(&self, name: &str) -> bool {
+        !is_own(name) && self.filter.rows_pass("", name)
+    }
+
     /// The definition key under which rows of `table` are written.
     pub fn key_of(&self, table: &Table) -> u64 {
         crate::event::table::table_key("", &table.name)
@@ -254,6 +274,7 @@ impl Encoder {
         self.payload.clear();
         self.keys.clear();
         self.touched.clear();
+        self.origins.clear();
         self.open = None;
     }
 
@@ -265,6 +286,7 @@ impl Encoder {
             prev: self.reached,
             incarnation: self.place.incarnation(),
             time_us: self.time_us,
+            origins: std::mem::take(&mut self.origins),
             ..Begin::default()
         };
         match &self.form {
@@ -478,6 +500,31 @@ impl Encoder {
     }
 }
 
+impl Encoder {
+    fn note_origins(&mut self, table: &Table, row: &Row<'_>) {
+        let column = table.columns.iter().position(|column| column.name == "origins");
+        if let Some(Value::Text(text)) = column.map(|column| row.get(column)) {
+            record::to_utf8(text, table.encoding, &mut self.scratch);
+            let text = String::from_utf8_lossy(&self.scratch);
+            for origin in text.split_ascii_whitespace() {
+                if !self.origins.iter().any(|known| known == origin) {
+                    self.origins.push(origin.to_owned());
+                }
+            }
+        }
+    }
+}
+
+/// Whether a table is rlog's own: its appliers keep their state in the database that they write.
+fn is_own(name: &str) -> bool {
+    ["rlog_applied", "rlog_channel", "rlog_target"].contains(&name)
+}
+
+/// Whether rows of a table say that the transaction was written by an applier.
+pub fn is_own_state(name: &str) -> bool {
+    name == "rlog_applied"
+}
+
 impl Sink for Encoder {
     fn begin(&mut self, txn: &Txn) -> Result<()> {
         let txid = self.place.at(u64::from(txn.span.last));
@@ -485,8 +532,15 @@ impl Sink for Encoder {
         Ok(())
     }
 
+    fn wants(&mut self, table: &Table) -> bool {
+        is_own_state(&table.name) || (!is_own(&table.name) && self.filter.rows_pass("", &table.name))
+    }
+
     fn ddl(&mut self, ddl: &Ddl) -> Result<()> {
         let name = &ddl.name;
+        if is_own(name) || !self.filter.statement_passes("", &[(String::new(), name.clone())]) {
+            return Ok(());
+        }
         let (what, sql) = match ddl.kind {
             DdlKind::DropTable => ("drop table", ddl.sql.clone()),
             DdlKind::AlterTable => ("alter table", ddl.sql.clone()),
@@ -500,6 +554,13 @@ impl Sink for Encoder {
     }
 
     fn row(&mut self, change: &Change<'_>) -> Result<()> {
+        if is_own_state(&change.table.name) {
+            // What our own applier wrote here says where the transaction came from (rule 12); it is not data.
+            if let (Op::Insert, Some(row)) = (change.op, &change.after) {
+                self.note_origins(change.table, row);
+            }
+            return Ok(());
+        }
         self.put_row(change)
     }
 

@@ -19,7 +19,7 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::decode::{Decoder, Step};
 use super::events::{Drain, Encoder, Place, digest_of, if_not_exists};
@@ -27,20 +27,28 @@ use super::page::DB_HEADER_LEN;
 use super::pin::{self, NoCheckpoint, Pin, Turnover};
 use super::schema::ObjectKind;
 use super::shm::{self, WalIndex};
-use super::wal::{ReadAt, frame_at, read_header};
+use super::wal::{FRAME_HEADER_LEN, ReadAt, frame_at, read_header};
 use crate::error::{Class, Error, Result};
+use crate::event::filter::TableFilter;
 use crate::frame::{Chunk, Coordinate, End, Kind, Position, PositionSpec, Snapshot, StreamHeader};
+use crate::source::Confirm;
 
+/// How often downstream is asked what it has, at most.
+const CONFIRM_PAUSE: Duration = Duration::from_millis(5);
+/// How often a turnover is tried.
+const TURNOVER_PAUSE: Duration = Duration::from_millis(500);
+/// How long writers wait in a turnover for what they wrote last to be confirmed.
+const TURNOVER_CONFIRM_WAIT: Duration = Duration::from_millis(50);
 /// A chunk of a snapshot is closed when it has this many bytes.
 const CHUNK_BYTES: usize = 512 << 10;
 
-/// Says what is confirmed to be durable downstream.
-pub type Confirm = Box<dyn FnMut() -> Result<Option<Position>> + Send>;
-
 /// What is asked of a live source.
+#[derive(Default)]
 pub struct LiveOptions {
-    /// Resume behind this position.
+    /// Resume behind this position; absent: begin now, or with a snapshot.
     pub after: Option<PositionSpec>,
+    /// Which tables.
+    pub filter: TableFilter,
     /// Write the existing rows first.
     pub snapshot: bool,
     /// Windows from write sets, or one transaction after the other.
@@ -48,7 +56,7 @@ pub struct LiveOptions {
     /// What is durable downstream; without it everything that was handed over counts as confirmed.
     pub confirm: Option<Confirm>,
     /// When the log has grown beyond this many bytes because of the pin, let go.
-    pub max_wal: Option<u64>,
+    pub log_bytes_max: Option<u64>,
     /// Start the log again when it has grown beyond this many bytes.
     pub turnover_bytes: Option<u64>,
 }
@@ -65,7 +73,6 @@ pub enum Polled {
 /// See the module's head.
 pub struct Live {
     path: PathBuf,
-    wal: Arc<dyn ReadAt>,
     shm: &'static File,
     held: Pin,
     /// The next pin, and what has to be confirmed before it replaces `held`.
@@ -78,6 +85,10 @@ pub struct Live {
     encoder: Encoder,
     options: LiveOptions,
     confirmed: Coordinate,
+    /// When downstream was asked last, and how long to wait before it is asked again.
+    asked: Option<(Instant, Duration)>,
+    let_go: bool,
+    tidied: Option<Instant>,
 }
 
 /// Opens a file of the database for good: closing it would drop this process's locks on the database.
@@ -130,9 +141,10 @@ fn holds(wal: &dyn ReadAt, position: &Position, index: &WalIndex) -> Result<bool
         }
         super::wal::Checksum(super::wal::be32(&bytes, 0), super::wal::be32(&bytes, 4))
     };
-    // A position at the start of a log whose header had not been written yet has no checksum.
+    // What was reached without a transaction (progress, the end of a snapshot) has no digest, and the start of a log whose
+    // header had not been written yet no checksum: then the salt and the frame's presence have to do.
     let unwritten = frame == 0 && position.digest == digest_of(super::wal::Checksum::default());
-    Ok(unwritten || digest_of(checksum) == position.digest)
+    Ok(position.digest == 0 || unwritten || digest_of(checksum) == position.digest)
 }
 
 impl Live {
@@ -206,10 +218,9 @@ impl Live {
         decoder.learn().map_err(in_files)?;
         let place = Place { server, generation, stamp };
         let reached = place.at(if current { u64::from(decoder.mark().frame) + 1 } else { 1 });
-        let encoder = Encoder::new(place, reached, options.windows, drain);
+        let encoder = Encoder::new(place, reached, options.windows, options.filter.clone(), drain);
         Ok(Live {
             path,
-            wal,
             shm,
             held,
             next: None,
@@ -219,6 +230,9 @@ impl Live {
             encoder,
             options,
             confirmed: reached,
+            asked: None,
+            let_go: false,
+            tidied: None,
         })
     }
 
@@ -231,6 +245,7 @@ impl Live {
             incarnation: self.encoder.place().incarnation(),
             start: reached,
             cascades_logged: Some(true),
+            filters: self.options.filter.canonical(),
             windows: if self.options.windows { "writeset" } else { "serial" }.into(),
             ..StreamHeader::default()
         };
@@ -258,31 +273,37 @@ impl Live {
         let chunk = |table: u64, number: u64| Chunk { snapshot: uuid, table, number };
 
         self.encoder.begin_chunk(chunk(0, ordinal));
-        for table in schema.tables.iter().filter(|table| !table.is_system()) {
+        let tables: Vec<_> =
+            schema.tables.iter().filter(|table| !table.is_system() && self.encoder.tells(&table.name)).collect();
+        for table in &tables {
             self.encoder.ddl_text("create table", &table.name, &if_not_exists(&table.sql))?;
         }
         self.encoder.end_chunk()?;
         ordinal += 1;
-        for table in schema.tables.iter().filter(|table| !table.is_system()) {
+        for table in &tables {
             let key = self.encoder.key_of(table);
             let mut rows = SnapshotRows { encoder: &mut self.encoder, key, number: 0, uuid, open: false };
             self.decoder.scan_table(table, &mut rows)?;
             rows.close()?;
         }
         self.encoder.begin_chunk(chunk(0, ordinal));
-        for object in schema.objects.iter().filter(|object| object.kind == ObjectKind::Virtual) {
+        let told = |encoder: &Encoder, name: &str| encoder.tells(name);
+        let all = self.options.filter.is_empty();
+        for object in schema.objects.iter().filter(|object| object.kind == ObjectKind::Virtual && all) {
             let sql = object.sql.clone().unwrap_or_default();
             self.encoder.declare_virtual(&object.name, &sql)?;
         }
         for kind in [ObjectKind::Index, ObjectKind::View, ObjectKind::Trigger] {
             for object in schema.objects.iter().filter(|object| object.kind == kind) {
-                if let Some(sql) = &object.sql {
+                if let Some(sql) = object.sql.as_ref().filter(|_| told(&self.encoder, &object.table)) {
                     self.encoder.ddl_text("create", &object.name, &if_not_exists(sql))?;
                 }
             }
         }
         for (table, value) in self.decoder.sequences()? {
-            self.encoder.sequence_text(&table, Some(value))?;
+            if self.encoder.tells(&table) {
+                self.encoder.sequence_text(&table, Some(value))?;
+            }
         }
         self.encoder.end_chunk()?;
         self.encoder.writer().frame(Kind::SnapshotEnd, |out| snapshot.encode(out));
@@ -292,6 +313,10 @@ impl Live {
     /// Decodes what has been committed since the last call.
     pub fn poll(&mut self) -> Result<Polled> {
         self.confirm()?;
+        self.keep_limit()?;
+        if self.let_go {
+            return Ok(Polled::Nothing);
+        }
         let Some(index) = shm::read(&self.shm)? else { return Ok(Polled::Nothing) };
         if !self.is_new(&index) {
             self.no_checkpoint = None;
@@ -367,7 +392,15 @@ impl Live {
     fn confirm(&mut self) -> Result<()> {
         self.confirmed = match &mut self.options.confirm {
             None => self.encoder.reached(),
-            Some(confirm) => confirm()?.map_or(self.confirmed, |position| position.end.max(self.confirmed)),
+            Some(_) if self.confirmed >= self.encoder.reached() => self.confirmed,
+            Some(_) if self.asked.is_some_and(|(at, pause)| at.elapsed() < pause) => self.confirmed,
+            Some(confirm) => {
+                let started = Instant::now();
+                let told = confirm()?;
+                // Asking must not become the work.
+                self.asked = Some((Instant::now(), CONFIRM_PAUSE.max(started.elapsed() * 10)));
+                told.map_or(self.confirmed, |position| position.end.max(self.confirmed))
+            }
         };
         if self.next.as_ref().is_some_and(|(_, upto)| *upto != Coordinate::default() && self.confirmed >= *upto)
             && let Some((pin, _)) = self.next.take()
@@ -380,17 +413,12 @@ impl Live {
     /// Keeps the log from growing without end, now that nothing is left to read. See [`Turnover`].
     pub fn tidy(&mut self) -> Result<()> {
         let Some(limit) = self.options.turnover_bytes else { return Ok(()) };
-        if self.wal.len().map_err(|e| Error::io("", e))? <= limit {
+        let used = self.log_bytes()?;
+        let recently = self.tidied.is_some_and(|at| at.elapsed() < TURNOVER_PAUSE);
+        if used <= limit || recently || self.next.is_some() {
             return Ok(());
         }
-        let Some(before) = shm::read(&self.shm)? else { return Ok(()) };
-        if self.is_new(&before) || self.confirmed < self.encoder.reached() || before.frames == 0 {
-            return Ok(());
-        }
-        let page = u64::from(before.page_size) + 24;
-        if u64::from(before.frames) * page <= limit {
-            return Ok(());
-        }
+        self.tidied = Some(Instant::now());
         let Some(turnover) = Turnover::begin(&self.path)? else { return Ok(()) };
         // No writer can commit now.
         let end = self.fresh_pin()?;
@@ -398,7 +426,14 @@ impl Live {
         self.decode_to(&index)?;
         self.next = Some((end, self.encoder.reached()));
         self.encoder.flush()?;
-        self.confirm()?;
+        let waiting = Instant::now();
+        loop {
+            self.confirm()?;
+            if self.next.is_none() || waiting.elapsed() > TURNOVER_CONFIRM_WAIT {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
         // What came in the meantime is perhaps not confirmed yet: then another time.
         if self.next.is_none() && turnover.copy_back(&self.path)? {
             // At its end this pin needs no log any more, and the next writer resets it.
@@ -424,9 +459,56 @@ impl Live {
         Ok(())
     }
 
-    /// Bytes of the log.
+    /// Bytes of the log that are in use.
     pub fn log_bytes(&self) -> Result<u64> {
-        self.wal.len().map_err(|e| Error::io("", e))
+        let index = shm::read(&self.shm)?;
+        Ok(index.map_or(0, |index| u64::from(index.frames) * (u64::from(index.page_size) + FRAME_HEADER_LEN as u64)))
+    }
+
+    /// Lets go of every pin if the log has grown beyond what may be held back: the application outranks us.
+    fn keep_limit(&mut self) -> Result<()> {
+        let Some(limit) = self.options.log_bytes_max else { return Ok(()) };
+        if self.let_go {
+            if self.confirmed < self.encoder.reached() {
+                return Ok(());
+            }
+            return self.take_hold();
+        }
+        if self.confirmed < self.encoder.reached() && self.log_bytes()? > limit {
+            if let Some((pin, _)) = self.next.take() {
+                pin.release(&self.path)?;
+                self.spare = Some(pin);
+            }
+            self.held.release(&self.path)?;
+            self.let_go = true;
+            self.encoder.notes.push(format!(
+                "the log has grown beyond {limit} bytes while downstream has not confirmed: the source is no longer held back"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Pins again after having let go, if nothing was lost.
+    fn take_hold(&mut self) -> Result<()> {
+        let pin = self.fresh_pin()?;
+        self.hold(pin)?;
+        let guard = NoCheckpoint::begin(self.shm)?;
+        let mark = self.decoder.mark();
+        let same = shm::read(&self.shm)?.is_some_and(|index| {
+            self.decoder.scanner().header().is_some_and(|header| header.salt == index.salt)
+                && index.frames >= mark.frame
+        });
+        if !same || shm::attempted(&self.shm)? > mark.frame {
+            return Err(Error::new(
+                Class::Gap,
+                "the log was let go because it grew too large, and has started again since",
+            )
+            .in_file(self.path.display().to_string())
+            .hint("`rlog-extract --resnapshot` starts anew; a larger --max-wal, or `none`, holds on for longer"));
+        }
+        self.no_checkpoint = Some(guard);
+        self.let_go = false;
+        Ok(())
     }
 
     /// The encoder, for what was written and remarks.
@@ -446,7 +528,7 @@ impl Live {
             reached: self.encoder.reached(),
             incarnation: self.encoder.place().incarnation(),
             transactions: self.encoder.written.0,
-            notes: std::mem::take(&mut self.encoder.notes),
+            notes: self.encoder.notes.clone(),
             ..End::default()
         };
         self.encoder.writer().frame(Kind::End, |out| end.encode(out));

@@ -18,10 +18,14 @@ pub mod events;
 pub mod live;
 pub mod page;
 pub mod pagemap;
+pub mod pair;
 pub mod pin;
 pub mod record;
 pub mod schema;
 pub mod shm;
+mod source;
 pub mod treediff;
 pub mod view;
 pub mod wal;
+
+pub use source::SqliteSource;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::db::sqlite::{Connection, StatementId, code, error_of, quote};
 use crate::error::{Class, Error};
-use crate::event::RowsOp;
+use crate::event::{RowsOp, TableDefinition};
 use crate::target::{Cause, ConflictClass, Failure, Outcome, Table};
 
 /// Different sets of changed columns that get statements of their own, per table.
@@ -104,8 +104,11 @@ pub(super) fn table_exists(connection: &Connection, name: &str) -> Outcome<bool>
 impl Plan {
     /// Looks at the table `name` and matches the definition's columns with its.
     pub fn compile(connection: &Connection, table: &Arc<Table>, name: String) -> Outcome<Plan> {
-        let found = table_columns(connection, &name).map_err(|error| failure(&error))?;
+        let mut found = table_columns(connection, &name).map_err(|error| failure(&error))?;
         let definition = &table.definition;
+        let rowid = hidden_rowid(connection, definition, &name, &found).map_err(|error| failure(&error))?;
+        let rowid_at = found.len();
+        found.extend(rowid);
         let by_name = |wanted: &str| found.iter().position(|column| column.name.eq_ignore_ascii_case(wanted));
         let mut place = Vec::with_capacity(definition.columns.len());
         if definition.names_known {
@@ -136,7 +139,10 @@ impl Plan {
             })
             .collect();
         let missing = place.iter().map(Option::is_none).collect();
-        let unique = unique_sets(connection, &name, &found).map_err(|error| failure(&error))?;
+        let mut unique = unique_sets(connection, &name, &found).map_err(|error| failure(&error))?;
+        if rowid_at < found.len() {
+            unique.insert(0, vec![rowid_at]);
+        }
         let source_of = |at: usize| place.iter().position(|found| *found == Some(at));
         let mut identities = Vec::new();
         if let Some(parts) = definition.identity() {
@@ -314,6 +320,26 @@ fn table_columns(connection: &Connection, name: &str) -> rusqlite::Result<Vec<Ta
         })
     })?;
     rows.collect()
+}
+
+/// The rowid as a column, when rows come from a SQLite table that is known by it: such definitions have one more column,
+/// invisible, under a name that neither table uses otherwise.
+fn hidden_rowid(
+    connection: &Connection,
+    definition: &TableDefinition,
+    name: &str,
+    found: &[TargetColumn],
+) -> rusqlite::Result<Option<TargetColumn>> {
+    let is_rowid = |name: &str| ["rowid", "_rowid_", "oid"].iter().any(|rowid| name.eq_ignore_ascii_case(rowid));
+    let hidden = definition.columns.iter().find(|column| column.invisible && is_rowid(&column.name));
+    let Some(hidden) = hidden.filter(|_| definition.family == "sqlite") else { return Ok(None) };
+    if found.iter().any(|column| column.name.eq_ignore_ascii_case(&hidden.name)) {
+        return Ok(None);
+    }
+    let mut statement =
+        connection.plain().prepare("SELECT count(*) FROM pragma_table_list(?1) WHERE schema='main' AND wr=0")?;
+    let has_rowid: bool = statement.query_row([name], |row| row.get(0))?;
+    Ok(has_rowid.then(|| TargetColumn { name: hidden.name.clone(), primary_key: 0, not_null: true, generated: false }))
 }
 
 /// Column sets under which SQLite admits one row: primary key and unique indexes whose columns cannot be NULL.

@@ -4,6 +4,9 @@ complete -c rlog-extract -l since -d 'Pass over transactions before this time' -
 complete -c rlog-extract -l tables -d 'Write rows and statements of these tables only' -r
 complete -c rlog-extract -l ignore-tables -d 'Leave these tables out' -r
 complete -c rlog-extract -l rewrite-db -d 'Rename a database, before all filters' -r
+complete -c rlog-extract -l confirm -d 'What is durable there may be forgotten by the source, and is where reading resumes' -r
+complete -c rlog-extract -l max-wal -d 'Largest log that is held back for what is not confirmed, or `none`' -r
+complete -c rlog-extract -l shadow -d 'A copy of the database at the confirmed position, to bridge gaps (not built yet)' -r -F
 complete -c rlog-extract -l schema -d 'CREATE TABLE statements, for logs without column names' -r -F
 complete -c rlog-extract -l key-file -d 'Keys of encrypted MariaDB logs, in the format of file_key_management' -r -F
 complete -c rlog-extract -l log-name -d 'Name of the log, when its file does not tell' -r
@@ -20,6 +23,9 @@ complete -c rlog-extract -l channel -d 'Channel, whose section of the configurat
 complete -c rlog-extract -l no-annotate -d 'Leave out the SQL text that caused rows'
 complete -c rlog-extract -l once -d 'Read what is there when it starts, then end (the default)'
 complete -c rlog-extract -s f -l follow -d 'Wait for more at the end, through rotations'
+complete -c rlog-extract -l snapshot -d 'Write the existing rows first, then the log from exactly there (live SQLite databases)'
+complete -c rlog-extract -l resnapshot -d 'Write the existing rows anew, whatever is confirmed'
+complete -c rlog-extract -l no-turnover -d 'Never make the source start its log again'
 complete -c rlog-extract -l force -d 'Write to a terminal'
 complete -c rlog-extract -l check -d 'Look at the sources and print what would be read; write nothing'
 complete -c rlog-extract -s q -l quiet -d 'Say less: no notes'

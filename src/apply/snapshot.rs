@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::execute::Executor;
+use super::execute::{DdlPolicy, Executor};
 use super::input::Transaction;
 use super::state::{Reached, facts, snapshot_incarnation};
 use super::writer::Writer;
@@ -25,7 +25,12 @@ pub struct Loading {
     done: bool,
     /// Tables that an interrupted snapshot, or an earlier run of this one, has loaded: UUID by table.
     tables: BTreeMap<String, String>,
+    /// Whether the target runs the source's own DDL (SQLite into SQLite).
+    runs_ddl: bool,
 }
+
+/// Table key of chunks that hold the schema instead of rows: tables before the rows, indexes, views and triggers behind.
+const SCHEMA_CHUNK: u64 = 0;
 
 /// A UUID as 32 hexadecimal digits.
 pub fn hex(uuid: &[u8; 16]) -> String {
@@ -42,7 +47,8 @@ impl Loading {
     ) -> Result<Loading> {
         let uuid = hex(&snapshot.uuid);
         let state = target.state(channel)?.unwrap_or_default();
-        let mut loading = Loading { uuid: uuid.clone(), seen: 0, done: false, tables: BTreeMap::new() };
+        let runs_ddl = target.properties().family == "sqlite";
+        let mut loading = Loading { uuid: uuid.clone(), seen: 0, done: false, tables: BTreeMap::new(), runs_ddl };
         if state.facts.get(facts::LOADED) == Some(&uuid) {
             loading.done = true;
             return Ok(loading);
@@ -122,6 +128,16 @@ impl Loading {
             writer.session.commit()?;
             self.tables.insert(name, self.uuid.clone());
             return Ok(());
+        }
+        let is_schema = chunk.is_some_and(|chunk| chunk.table == SCHEMA_CHUNK);
+        if is_schema && self.runs_ddl && writer.options.ddl == DdlPolicy::Apply {
+            let executor = Executor {
+                channel: &writer.settings.channel,
+                policy: &writer.options.policy,
+                ddl: writer.options.ddl,
+                definitions: writer.definitions,
+            };
+            executor.fast(&mut *writer.session, transaction)?;
         }
         writer.session.commit()
     }

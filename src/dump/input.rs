@@ -363,7 +363,7 @@ impl Decoded {
                 return Ok(Next::End);
             }
             match self.source.step(&mut self.writer) {
-                Ok(source::Step::More) => {}
+                Ok(source::Step::More | source::Step::Waited) => {}
                 Ok(source::Step::Idle) if self.writer.is_empty() => return Ok(Next::Idle),
                 Ok(source::Step::Idle) => {}
                 Ok(source::Step::End) => self.ended = true,

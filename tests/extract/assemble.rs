@@ -276,7 +276,7 @@ pub fn drive(opened: rlog::error::Result<Box<dyn rlog::source::Source>>) -> Outp
     match opened {
         Ok(mut source) => loop {
             match source.step(&mut writer) {
-                Ok(rlog::source::Step::More) => {}
+                Ok(rlog::source::Step::More | rlog::source::Step::Waited) => {}
                 Ok(rlog::source::Step::End | rlog::source::Step::Idle) => break,
                 Err(error) => {
                     out.error = Some(error);

@@ -28,7 +28,7 @@ const MANUAL: Manual = Manual {
         ("Do it again elsewhere", "rlog-dump --format sql mysql-bin.000042 | mariadb shop"),
         ("Take it back", "rlog-dump --undo --since 10:00 --table shop.orders mysql-bin.000042 | mariadb shop"),
     ],
-    sections: &[("TIMES AND POSITIONS", TIMES), ("JSON LINES", JSON)],
+    sections: &[("TIMES AND POSITIONS", TIMES), ("JSON LINES", JSON), ("SQL", SQL)],
     files: &[],
     environment: &[("TZ", "The zone of times without one, and of the times in text output.")],
     see_also: &["jq(1)", "mariadb-binlog(1)"],
@@ -74,6 +74,17 @@ On statements: the text, and what of the session it depends on, in the server's 
 Values: integers are numbers up to 2^53 and strings beyond. Decimals are strings, always. Dates, times and JSON documents are strings;
 timestamps are UTC. BIT is an integer; ENUM and SET are their texts, or their numbers when the log does not name the members. Bytes, and
 text that is not valid in its charset, are `{\"base64\":\"...\"}`. Strings never hold a raw control character or one that reorders text: these are escaped.";
+
+const SQL: &str = "\
+`--format sql` writes the changes as statements: rows as INSERT, UPDATE and DELETE by their key (without a key: by the whole row, and
+only one such row), statements and DDL with the session that they ran in. Names and values cannot be taken for commands of a client program;
+a statement that could be is prepared from hexadecimal. MySQL: JSON values of types that JSON text does not have (decimals, dates,
+bytes) come back as numbers and strings.
+
+A transaction that the log does not end is rolled back. In another dialect than the log's own, DDL is left out with a comment, and a
+statement that changes rows is refused (69). LOAD DATA with its file cannot be written as SQL (69).
+
+`--undo` writes the inverse of the selected rows, newest first. Vectors and geometries are not compared.";
 
 /// The arguments as typed.
 #[derive(clap::Args, Debug)]

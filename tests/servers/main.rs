@@ -4,6 +4,7 @@
 mod common;
 
 mod differential;
+mod dump_sql;
 mod harness;
 #[cfg(feature = "mysql")]
 mod mysql_target;

@@ -7,6 +7,7 @@
 use crate::dump::escape::{controls, put_hex};
 use crate::error::{Error, Result};
 use crate::event::charset;
+use crate::event::table::StringForm;
 use crate::event::text::{self, Form, render};
 use crate::event::{Column, ColumnKind, Value};
 
@@ -120,6 +121,8 @@ impl Dialect {
             Value::Null => out.extend_from_slice(b"NULL"),
             // The exact value of a binary32, so that comparing it as a binary64 finds it again.
             Value::Float(value) if value.is_finite() => text::write_double(out, f64::from(value), false),
+            // The error value, which is not the member '' even where there is one.
+            Value::Enum(0) if self.is_mysql_family() => out.push(b'0'),
             Value::Decimal { .. } if self == Dialect::Sqlite => {
                 // As text: the column's affinity decides, and nothing is lost before it does.
                 out.push(b'\'');
@@ -178,7 +181,9 @@ impl Dialect {
             out.extend_from_slice(b" IS NULL");
             return Ok(());
         }
-        let is_text = matches!(value, Value::String(_)) && column.charset != "binary";
+        // UUID, INET6 and the like have a text of their own and compare by it.
+        let other = matches!(column.kind, ColumnKind::String { form: StringForm::Other, .. });
+        let is_text = matches!(value, Value::String(_)) && column.charset != "binary" && !other;
         match (self, value) {
             (Dialect::MariaDb | Dialect::MySql, Value::String(bytes)) if is_text && !in_key => {
                 out.extend_from_slice(b"CAST(");
@@ -200,10 +205,16 @@ impl Dialect {
                 out.extend_from_slice(format!(" + 0 = {bits}").as_bytes());
             }
             (Dialect::MySql, Value::Json(_)) => {
+                // By what it means, or by its text: decimals and dates within are not equal to those in a text.
+                out.push(b'(');
                 self.put_name(out, &column.name)?;
                 out.extend_from_slice(b" = CAST(");
                 self.put_value(out, value, column, scratch)?;
-                out.extend_from_slice(b" AS JSON)");
+                out.extend_from_slice(b" AS JSON) OR CAST(");
+                self.put_name(out, &column.name)?;
+                out.extend_from_slice(b" AS CHAR) = ");
+                self.put_value(out, value, column, scratch)?;
+                out.push(b')');
             }
             _ => {
                 self.put_name(out, &column.name)?;

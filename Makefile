@@ -5,6 +5,7 @@ DESTDIR ?=
 CARGO ?= cargo
 FUZZ_SECONDS ?= 60
 CRASH_KILLS ?= 10000
+CRASH_RUNS ?= 100000
 
 # Rust first looks beside rustup, which a non-interactive shell may not have on its PATH.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
@@ -21,7 +22,7 @@ help:
 	@echo 'make check              the quick part of it: format, lints, documentation'
 	@echo "make bench              rlog beside its peers on generated loads; results in benches/runs/ (RLOG_BENCH_SCALE=0.1 is quick)"
 	@echo 'make fuzz               every fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS))'
-	@echo 'make crash              the long crash campaign: CRASH_KILLS ($(CRASH_KILLS)) kills'
+	@echo 'make crash              the long crash campaign: CRASH_KILLS ($(CRASH_KILLS)) kills, CRASH_RUNS ($(CRASH_RUNS)) simulated power cuts'
 	@echo 'make install            binaries, manual pages, completions below DESTDIR and PREFIX ($(PREFIX)); make uninstall'
 	@echo 'make deb                a Debian package in dist/'
 	@echo 'make servers            the database servers that tests use, unpacked into .servers/ (or $$RLOG_SERVERS)'
@@ -61,7 +62,7 @@ fuzz: tools
 	fuzz/run -s $(FUZZ_SECONDS)
 
 crash: servers tools
-	RLOG_CRASH_KILLS=$(CRASH_KILLS) $(CARGO) test --locked --release --test crash -- --include-ignored --nocapture --test-threads=2
+	RLOG_CRASH_KILLS=$(CRASH_KILLS) RLOG_CRASH_RUNS=$(CRASH_RUNS) $(CARGO) test --locked --release --test crash -- --include-ignored --nocapture --test-threads=2
 
 # Not through `build`, so that `sudo make install` after `make build` needs no compiler for root.
 $(PROGRAMS:%=$(BUILT)/%):

@@ -18,6 +18,7 @@
 pub mod check;
 pub mod envelope;
 pub mod fields;
+pub mod gtid;
 pub mod header;
 pub mod position;
 pub mod reader;

@@ -1,6 +1,6 @@
 //! What a channel has reached: folded from the steps of its frames, by whoever reads, writes or recovers it.
 
-use crate::frame::{Begin, Coordinate, Incarnation, Position, Segment, SnapshotProgress, Step, StreamHeader};
+use crate::frame::{Begin, Coordinate, Incarnation, Position, Segment, SnapshotProgress, Step, StreamHeader, gtid};
 
 /// What a channel has reached with a certain unit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -86,6 +86,9 @@ impl Tail {
                 None => {
                     self.reached = Some(position.end);
                     self.incarnation = position.incarnation;
+                    if !position.gtid.is_empty() {
+                        gtid::fold(&mut self.gtid_state, &position.gtid);
+                    }
                     self.last = Some(position.clone());
                 }
             },

@@ -5,4 +5,5 @@
 mod common;
 
 mod dump;
+mod queue;
 mod usage;

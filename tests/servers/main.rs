@@ -7,4 +7,6 @@ mod differential;
 mod dump_sql;
 mod harness;
 #[cfg(feature = "mysql")]
+mod mysql_apply;
+#[cfg(feature = "mysql")]
 mod mysql_target;

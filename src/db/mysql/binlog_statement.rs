@@ -8,13 +8,13 @@
 //! ```text
 //! header 19: time 4, type 1, server id 4, event size 4, log position 4, flags 2
 //! TABLE_MAP: table id 6, flags 2, database (length 1, text, 0), table (likewise), columns, types, metadata, null bits
-//! *_ROWS v1: table id 6, flags 2, columns, column bits (twice for updates), rows: null bits, values
+//! *_ROWS: table id 6, flags 2, (version 2: extra data 2), columns, column bits (twice for updates), rows: null bits, values
 //! ```
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::catalog::ServerTable;
+use super::catalog::{ServerTable, WireType};
 use super::connect::Family;
 
 const HEADER_LEN: usize = 19;
@@ -24,6 +24,10 @@ const TABLE_MAP: u8 = 19;
 const WRITE_ROWS: u8 = 23;
 const UPDATE_ROWS: u8 = 24;
 const DELETE_ROWS: u8 = 25;
+/// Optional metadata of a table map: numbers in each vector column.
+const VECTOR_DIMENSIONS: u8 = 13;
+/// So much higher are the numbers of version 2, which MySQL writes, and of which MySQL 9 knows no other.
+const SECOND_VERSION: u8 = 7;
 /// The rows event ends a statement: tables are closed, what was changed is checked.
 const STMT_END: u16 = 1;
 /// Flag of rows events: foreign keys are not looked at, and nothing cascades.
@@ -118,8 +122,9 @@ pub fn put_packed(out: &mut Vec<u8>, value: u64) {
 }
 
 /// Events under construction. Reused: [`Events::clear`] keeps the memory.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Events {
+    family: Family,
     bytes: Vec<u8>,
     /// Where the rows event begins that is still open.
     open: Option<usize>,
@@ -132,6 +137,11 @@ pub struct Events {
 }
 
 impl Events {
+    /// None yet, for a server of this family.
+    pub fn new(family: Family) -> Events {
+        Events { family, bytes: Vec::new(), open: None, time_s: 0, server_id: 0, flags: 0 }
+    }
+
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.bytes.clear();
@@ -175,6 +185,17 @@ impl Events {
         put_packed(out, metadata.len() as u64);
         out.extend_from_slice(&metadata);
         out.extend_from_slice(&nulls);
+        let mut dimensions = Vec::new();
+        for column in &table.columns {
+            if let WireType::Vector { dimensions: count } = column.wire {
+                put_packed(&mut dimensions, u64::from(count));
+            }
+        }
+        if !dimensions.is_empty() {
+            out.push(VECTOR_DIMENSIONS);
+            put_packed(out, dimensions.len() as u64);
+            out.extend_from_slice(&dimensions);
+        }
         if !ok {
             self.bytes.truncate(at);
             return false;
@@ -188,14 +209,20 @@ impl Events {
     pub fn open_rows(&mut self, change: Change, id: u64, columns: usize, before: &[u8], after: &[u8]) {
         self.close_rows(false);
         let at = self.bytes.len();
-        let kind = match change {
-            Change::Write => WRITE_ROWS,
-            Change::Update => UPDATE_ROWS,
-            Change::Delete => DELETE_ROWS,
-        };
+        let second = u8::from(self.family == Family::MySql) * SECOND_VERSION;
+        let kind = second
+            + match change {
+                Change::Write => WRITE_ROWS,
+                Change::Update => UPDATE_ROWS,
+                Change::Delete => DELETE_ROWS,
+            };
         put_header(&mut self.bytes, self.time_s, kind, self.server_id);
         self.bytes.extend_from_slice(id.to_le_bytes().get(..6).unwrap_or(&[0; 6]));
         self.bytes.extend_from_slice(&self.flags.to_le_bytes());
+        if second > 0 {
+            // Extra data: none but its own length.
+            self.bytes.extend_from_slice(&2u16.to_le_bytes());
+        }
         put_packed(&mut self.bytes, columns as u64);
         self.bytes.extend_from_slice(before);
         if change == Change::Update {

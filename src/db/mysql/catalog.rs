@@ -6,7 +6,7 @@
 use mysql::prelude::Queryable as _;
 use mysql::{Row, Value};
 
-use super::connect::Session;
+use super::connect::{Family, Session};
 use super::literal::put_text;
 
 /// How a column's values are written in a row event, with the type number and metadata of a table map.
@@ -84,7 +84,10 @@ pub enum WireType {
     /// SRID and WKB behind a length of 4 bytes.
     Geometry,
     /// Vector of binary32 behind a length of 4 bytes (MySQL).
-    Vector,
+    Vector {
+        /// Numbers in it, as the table map's optional metadata must say.
+        dimensions: u16,
+    },
     /// MariaDB's UUID: 16 bytes behind a length of 1 byte, in the order in which they are stored.
     Uuid,
     /// MariaDB's INET4: 4 bytes behind a length of 1 byte.
@@ -121,7 +124,7 @@ impl WireType {
             WireType::Set { bytes } => (254, [248, bytes], 2),
             WireType::Json => (245, [4, 0], 1),
             WireType::Geometry => (255, [4, 0], 1),
-            WireType::Vector => (242, [4, 0], 1),
+            WireType::Vector { .. } => (242, [4, 0], 1),
             WireType::Uuid | WireType::Inet6 => (254, [254, 16], 2),
             WireType::Inet4 => (254, [254, 4], 2),
             WireType::Foreign => return None,
@@ -210,6 +213,7 @@ pub fn read_table(session: &mut Session, database: &str, table: &str) -> mysql::
     put_text(&mut place, database);
     place.push_str(" AND table_name=");
     put_text(&mut place, table);
+    let family = session.family;
     let conn = session.conn();
     let found: Option<(String, String, Option<String>)> = conn
         .query_first(format!("SELECT table_schema, table_name, engine FROM information_schema.tables WHERE {place}"))?;
@@ -220,7 +224,7 @@ pub fn read_table(session: &mut Session, database: &str, table: &str) -> mysql::
          character_octet_length, character_maximum_length, numeric_precision, numeric_scale, datetime_precision, extra, \
          generation_expression FROM information_schema.columns WHERE {place} ORDER BY ordinal_position"
     ))?;
-    let columns: Vec<ServerColumn> = rows.into_iter().map(column).collect();
+    let columns: Vec<ServerColumn> = rows.into_iter().map(|row| column(row, family)).collect();
     let rows: Vec<(String, String, Option<u64>, u64)> = conn.query(format!(
         "SELECT index_name, column_name, sub_part, seq_in_index FROM information_schema.statistics \
          WHERE {place} AND non_unique=0 ORDER BY index_name, seq_in_index"
@@ -265,7 +269,7 @@ pub fn read_table(session: &mut Session, database: &str, table: &str) -> mysql::
     }))
 }
 
-fn column(row: Row) -> ServerColumn {
+fn column(row: Row, family: Family) -> ServerColumn {
     let mut cells = row.unwrap().into_iter();
     let mut text = || match cells.next() {
         Some(Value::Bytes(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
@@ -323,10 +327,12 @@ fn column(row: Row) -> ServerColumn {
         "json" => WireType::Json,
         "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring" | "multipolygon"
         | "geometrycollection" | "geomcollection" => WireType::Geometry,
-        // MariaDB's VECTOR is a VARBINARY underneath, MySQL's a blob of its own type.
-        "vector" if octets > 0 && octets <= 65_535 && lower.starts_with("vector") && expression.is_empty() => {
-            WireType::Foreign
+        // MySQL's is a blob of a type of its own, MariaDB's a VARBINARY underneath.
+        "vector" if family == Family::MySql => {
+            let digits: String = lower.chars().filter(char::is_ascii_digit).collect();
+            digits.parse().map_or(WireType::Foreign, |dimensions| WireType::Vector { dimensions })
         }
+        "vector" if octets <= 65_535 => WireType::VarChar { bytes_max: octets_u32 },
         _ => WireType::Foreign,
     };
     if charset.is_empty()

@@ -146,7 +146,7 @@ fn fits(kind: ColumnKind, from_charset: &str, wire: WireType, to_charset: &str) 
         (ColumnKind::Enum, WireType::Enum { .. }) | (ColumnKind::Set, WireType::Set { .. }) => true,
         (ColumnKind::JsonBinary, WireType::Json) => true,
         (ColumnKind::Geometry, WireType::Geometry) => true,
-        (ColumnKind::Vector, WireType::Vector) => true,
+        (ColumnKind::Vector, WireType::Vector { .. }) => true,
         _ => false,
     }
 }
@@ -205,7 +205,7 @@ impl Slot {
             (WireType::Blob { length_bytes }, Value::String(bytes)) => put_counted(out, bytes, length_bytes),
             (WireType::Json, Value::Json(bytes))
             | (WireType::Geometry, Value::Geometry(bytes))
-            | (WireType::Vector, Value::Vector(bytes)) => put_counted(out, bytes, 4),
+            | (WireType::Vector { .. }, Value::Vector(bytes)) => put_counted(out, bytes, 4),
             (WireType::Enum { bytes: 1 }, Value::Enum(index)) => put(out, &[u8::try_from(index).map_err(|_| Misfit)?]),
             (WireType::Enum { .. }, Value::Enum(index)) => put(out, &index.to_le_bytes()),
             (WireType::Set { bytes }, Value::Set(set)) => {

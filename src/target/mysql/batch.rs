@@ -31,6 +31,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::exact::put_literal;
 use super::plan::{Plan, Trim};
+use crate::db::mysql::Family;
 use crate::db::mysql::binlog_statement::{Change, Events};
 use crate::db::mysql::rowimage::Misfit;
 use crate::event::{ColumnSet, Row, Rows, RowsOp, Value};
@@ -105,7 +106,7 @@ struct Parts<'v, 'a> {
 }
 
 /// Everything held back.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Batch {
     pub(super) tables: Vec<TableBatch>,
     /// The way in order.
@@ -124,6 +125,11 @@ struct Run {
 }
 
 impl Batch {
+    /// Nothing is held.
+    pub(super) fn new(family: Family) -> Batch {
+        Batch { tables: Vec::new(), ordered: Events::new(family), run: None, key: Vec::new() }
+    }
+
     /// Bytes held.
     pub(super) fn bytes(&self) -> usize {
         let net: usize = self

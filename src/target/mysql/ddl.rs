@@ -24,7 +24,7 @@ use crate::db::mysql::connect::{Fault, fault_of};
 use crate::db::mysql::literal::table_name;
 use crate::error::{Class, Error};
 use crate::event::Statement;
-use crate::target::{Cause, ConflictClass, DdlOutcome, Failure, Outcome, StateRow};
+use crate::target::{Cause, ConflictClass, DdlOutcome, Failure, Outcome};
 
 /// Name of the fact that is the marker.
 pub(super) const MARKER: &str = "ddl";
@@ -93,13 +93,14 @@ fn kind(sql: &str) -> Kind {
     }
 }
 
-/// See the module.
-pub(super) fn execute(session: &mut MySqlSession, row: &StateRow, statement: &Statement<'_>) -> Outcome<DdlOutcome> {
+/// Marker and DDL; no transaction is open, before and afterwards. The caller inserts the state row and removes the marker in one transaction, which may
+/// hold rows too (CREATE TABLE … AS SELECT).
+pub(super) fn execute(session: &mut MySqlSession, statement: &Statement<'_>) -> Outcome<DdlOutcome> {
     let text = String::from_utf8_lossy(&statement.sql).into_owned();
     let kind = kind(&text);
     let channel = session.settings.channel.clone();
     if kind == Kind::Accounts {
-        return finish(session, row, DdlOutcome::PassedOver("accounts and privileges are the target's own".into()));
+        return Ok(DdlOutcome::PassedOver("accounts and privileges are the target's own".into()));
     }
     let position = session.head.position.to_string();
     let hashes = hashes(session, statement)?;
@@ -116,7 +117,7 @@ pub(super) fn execute(session: &mut MySqlSession, row: &StateRow, statement: &St
                 _ if as_before && !before.is_empty() => true,
                 Kind::Alter | Kind::Rename if !before.is_empty() && before.len() == hashes.len() => {
                     let _ = old;
-                    return finish(session, row, DdlOutcome::Applied);
+                    return Ok(DdlOutcome::Applied);
                 }
                 _ => {
                     return Err(Failure::new(
@@ -146,21 +147,14 @@ pub(super) fn execute(session: &mut MySqlSession, row: &StateRow, statement: &St
             return Err(failure(error, &shortened(&text)));
         }
         session.plain_context()?;
-        return failed(session, row, kind, again, &text, error);
+        return failed(session, kind, again, &text, error);
     }
     session.plain_context()?;
-    finish(session, row, DdlOutcome::Applied)
+    Ok(DdlOutcome::Applied)
 }
 
 /// The DDL failed; on a second try that may be because the first succeeded.
-fn failed(
-    session: &mut MySqlSession,
-    row: &StateRow,
-    kind: Kind,
-    again: bool,
-    text: &str,
-    error: mysql::Error,
-) -> Outcome<DdlOutcome> {
+fn failed(session: &mut MySqlSession, kind: Kind, again: bool, text: &str, error: mysql::Error) -> Outcome<DdlOutcome> {
     let fault = fault_of(&error);
     let number = code(&error);
     let done_before = again
@@ -170,7 +164,7 @@ fn failed(
             _ => false,
         };
     if done_before {
-        return finish(session, row, DdlOutcome::Applied);
+        return Ok(DdlOutcome::Applied);
     }
     if fault != Fault::Retry {
         // It did nothing: the next try starts afresh.
@@ -209,17 +203,7 @@ fn write_marker(session: &mut MySqlSession, marker: &str) -> Outcome {
     }
     let sql = state::fact_sql(&channel, MARKER, Some(marker));
     session.run(&sql).map_err(|error| failure(error, "the marker of a DDL cannot be kept"))?;
-    session.commit_server()
-}
-
-/// The state row and the marker's removal in one transaction.
-fn finish(session: &mut MySqlSession, row: &StateRow, outcome: DdlOutcome) -> Outcome<DdlOutcome> {
-    session.begin_server()?;
-    session.insert_state(row)?;
-    let sql = state::fact_sql(&session.settings.channel.clone(), MARKER, None);
-    session.run(&sql).map_err(|error| failure(error, "the marker of a DDL cannot be removed"))?;
-    session.commit_server()?;
-    Ok(outcome)
+    session.end_transaction("COMMIT")
 }
 
 /// A hash of each table that the statement names, `-` where there is none.

@@ -129,7 +129,9 @@ fn collapse(server: &ServerTable, writer: &RowWriter, identity: &[usize]) -> Opt
     for slot in identity {
         let column = server.columns.get(writer.slots.get(*slot)?.target)?;
         trims.push(match column.wire {
-            WireType::Float | WireType::Double | WireType::Json | WireType::Geometry | WireType::Vector => return None,
+            WireType::Float | WireType::Double | WireType::Json | WireType::Geometry | WireType::Vector { .. } => {
+                return None;
+            }
             WireType::Char { .. } if column.charset == "binary" => Trim::Zeros,
             WireType::Char { .. } | WireType::VarChar { .. } | WireType::Blob { .. } if column.charset != "binary" => {
                 if may_fold(&column.collation) {

@@ -15,7 +15,7 @@ use super::{create, ddl, exact, state, statement};
 use crate::db::mysql::binlog_statement::{self, Change, Events};
 use crate::db::mysql::catalog::read_table;
 use crate::db::mysql::connect::{Fault, fault_of, server_error};
-use crate::db::mysql::{Connector, Session};
+use crate::db::mysql::{Connector, Family, Session};
 use crate::error::{Class, Error};
 use crate::event::{RecordKind, Row, Rows, RowsOp, Statement, Value};
 use crate::target::{self, Cause, ConflictClass, DdlOutcome, Failure, Force, Head, Outcome, Settings, StateRow, Table};
@@ -41,6 +41,10 @@ pub(super) struct MySqlSession {
     /// Whether the server takes row events from this account; `None`: not tried yet.
     native: Option<bool>,
     in_transaction: bool,
+    /// State row of the open transaction.
+    state_row: Option<StateRow>,
+    /// Whether anything but the state row was executed in it.
+    dirty: bool,
     pub(super) head: Head,
     /// Origins of the open transaction, for the comment of DDL.
     pub(super) origins: String,
@@ -54,6 +58,7 @@ impl MySqlSession {
         settings: Settings,
         schema: Arc<AtomicU64>,
     ) -> MySqlSession {
+        let family = session.family;
         MySqlSession {
             connector,
             session,
@@ -61,10 +66,12 @@ impl MySqlSession {
             schema_seen: schema.load(Ordering::Acquire),
             schema,
             plans: HashMap::new(),
-            batch: Batch::default(),
-            events: Events::default(),
+            batch: Batch::new(family),
+            events: Events::new(family),
             native: None,
             in_transaction: false,
+            state_row: None,
+            dirty: false,
             head: Head::default(),
             origins: String::new(),
             context: statement::Context::default(),
@@ -82,7 +89,12 @@ impl MySqlSession {
             return Ok(native);
         }
         let sql = binlog_statement::format_description(self.session.family, &self.session.version);
-        let native = match self.run(&sql) {
+        let mut sent = self.run(&sql);
+        if sent.is_ok() && self.session.family == Family::MySql {
+            // MySQL takes the session for one that replays a log without GTIDs.
+            sent = self.run("SET SESSION gtid_next='AUTOMATIC'");
+        }
+        let native = match sent {
             Ok(()) => true,
             Err(error) if fault_of(&error) == Fault::Lost => return Err(failure(error, "BINLOG")),
             Err(_) => false,
@@ -161,7 +173,8 @@ impl MySqlSession {
         if self.batch.is_empty() {
             return Ok(());
         }
-        let mut batch = std::mem::take(&mut self.batch);
+        let empty = Batch::new(self.session.family);
+        let mut batch = std::mem::replace(&mut self.batch, empty);
         let result = self.send_tables(&batch).and_then(|()| {
             batch.close_ordered();
             match batch.ordered.bytes() {
@@ -176,7 +189,8 @@ impl MySqlSession {
 
     fn send_tables(&mut self, batch: &Batch) -> Outcome {
         let limit = self.events_max();
-        let mut events = std::mem::take(&mut self.events);
+        let empty = Events::new(self.session.family);
+        let mut events = std::mem::replace(&mut self.events, empty);
         events.clear();
         events.time_s = u32::try_from(self.head.time_us / 1_000_000).unwrap_or(0);
         events.server_id = self.head.server_id.max(1);
@@ -299,7 +313,12 @@ impl MySqlSession {
         }
         if plan.native {
             match self.batch.put_one(plan, op, before, after) {
-                Ok(()) => return self.send_one(plan),
+                Ok(()) => match self.send_one(plan) {
+                    // The server does not like the event: perhaps it likes the statement.
+                    Err(failure)
+                        if failure.conflict() == Some(ConflictClass::Type) && plan.server.triggers.is_empty() => {}
+                    other => return other,
+                },
                 Err(Refused::Misfit) => self.batch.clear(),
                 Err(refused) => {
                     self.batch.clear();
@@ -328,7 +347,8 @@ impl MySqlSession {
 
     /// Sends what [`Batch::put_one`] made. A failed row event rolls back to where it began.
     fn send_one(&mut self, plan: &Plan) -> Outcome {
-        let mut batch = std::mem::take(&mut self.batch);
+        let empty = Batch::new(self.session.family);
+        let mut batch = std::mem::replace(&mut self.batch, empty);
         batch.close_ordered();
         self.run("SAVEPOINT rlog_row").map_err(|error| failure(error, &plan.name))?;
         let result = self.send(batch.ordered.bytes());
@@ -429,13 +449,11 @@ impl MySqlSession {
         self.ensure_open()
     }
 
-    pub(super) fn commit_server(&mut self) -> Outcome {
+    /// COMMIT or ROLLBACK. Whether a commit that got no answer happened is for the state to say.
+    pub(super) fn end_transaction(&mut self, how: &str) -> Outcome {
         self.in_transaction = false;
-        // Whether a commit that got no answer happened is for the state to say.
-        self.run("COMMIT").map_err(|error| match fault_of(&error) {
-            Fault::Lost => Failure::new(Cause::Lost, server_error(error, "COMMIT")),
-            _ => failure(error, "COMMIT"),
-        })
+        self.state_row = None;
+        self.run(how).map_err(|error| failure(error, how))
     }
 }
 
@@ -450,13 +468,18 @@ impl target::Session for MySqlSession {
             self.plans.clear();
         }
         self.plain_context()?;
+        // MySQL takes the format description outside of transactions only.
+        self.is_native()?;
         self.ensure_open()
     }
 
     fn state(&mut self, row: &StateRow) -> Outcome {
         self.ensure_open()?;
         self.origins = row.origins.join(" ");
-        self.insert_state(row)
+        self.dirty = false;
+        self.insert_state(row)?;
+        self.state_row = Some(row.clone());
+        Ok(())
     }
 
     fn fact(&mut self, name: &str, value: Option<&str>) -> Outcome {
@@ -471,6 +494,7 @@ impl target::Session for MySqlSession {
     }
 
     fn rows(&mut self, table: &Arc<Table>, rows: &Rows<'_>) -> Outcome {
+        self.dirty = true;
         let plan = self.plan(table)?;
         if !plan.native {
             self.send_batch()?;
@@ -499,6 +523,7 @@ impl target::Session for MySqlSession {
     }
 
     fn row(&mut self, table: &Arc<Table>, op: RowsOp, row: &Row<'_>, force: Force) -> Outcome {
+        self.dirty = true;
         let plan = self.plan(table)?;
         self.send_batch()?;
         self.plain_context()?;
@@ -509,19 +534,41 @@ impl target::Session for MySqlSession {
 
     fn statement(&mut self, kind: RecordKind, statement: &Statement<'_>) -> Outcome {
         self.send_batch()?;
+        self.dirty = true;
         statement::execute(self, kind, statement)
     }
 
-    fn ddl(&mut self, _statement: &Statement<'_>) -> Outcome<DdlOutcome> {
-        Err(Error::new(Class::Bug, "DDL inside a transaction would commit it").into())
+    fn ddl(&mut self, statement: &Statement<'_>) -> Outcome<DdlOutcome> {
+        // Its transaction holds nothing but the state row so far, which comes again behind the DDL.
+        let Some(row) = self.state_row.clone().filter(|_| !self.dirty && self.batch.is_empty()) else {
+            return Err(Error::new(Class::Conflict, "DDL in the midst of a transaction, which it would commit").into());
+        };
+        self.end_transaction("ROLLBACK")?;
+        let result = ddl::execute(self, statement);
+        self.schema_changed();
+        if let Err(failure) = &result
+            && matches!(failure.cause, Cause::Lost | Cause::Retry | Cause::Fenced)
+        {
+            return result;
+        }
+        // Also when it failed: policy may step over it, and then the transaction goes on.
+        self.plain_context()?;
+        self.ensure_open()?;
+        self.insert_state(&row)?;
+        if result.is_ok() {
+            let sql = state::fact_sql(&self.settings.channel, ddl::MARKER, None);
+            self.run(&sql).map_err(|error| failure(error, "the marker of a DDL cannot be removed"))?;
+        }
+        result
     }
 
     fn ddl_alone(&mut self, row: &StateRow, head: &Head, statement: &Statement<'_>) -> Outcome<DdlOutcome> {
-        self.head = head.clone();
-        self.origins = row.origins.join(" ");
-        let result = ddl::execute(self, row, statement);
-        self.schema_changed();
-        result
+        self.begin()?;
+        self.state(row)?;
+        self.transaction(head)?;
+        let outcome = self.ddl(statement)?;
+        self.commit()?;
+        Ok(outcome)
     }
 
     fn is_empty(&mut self, table: &Arc<Table>) -> Outcome<bool> {
@@ -552,16 +599,15 @@ impl target::Session for MySqlSession {
 
     fn commit(&mut self) -> Outcome {
         self.send_batch()?;
-        self.commit_server()
+        self.end_transaction("COMMIT")
     }
 
     fn rollback(&mut self) -> Outcome {
         self.batch.clear();
-        if !self.in_transaction {
-            return Ok(());
+        match self.in_transaction {
+            true => self.end_transaction("ROLLBACK"),
+            false => Ok(()),
         }
-        self.in_transaction = false;
-        self.run("ROLLBACK").map_err(|error| failure(error, "ROLLBACK"))
     }
 }
 

@@ -146,6 +146,16 @@ fn agree(theirs: &VerboseValue, ours: &Json, column: &Json) -> bool {
         "DATETIME" => plain_fraction(&text) == plain_fraction(&ours_text.replace('T', " ")),
         "TIMESTAMP" => timestamp(&text) == timestamp(&ours_text),
         "JSON" => agree_bytes(&theirs.text, ours, column) || same_json(&text, &ours_text),
+        "VECTOR" => {
+            let bytes = base64(ours["base64"].as_str().unwrap_or_default());
+            let numbers = bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
+            let theirs =
+                text.trim_matches(['[', ']']).split(',').map(|number| number.parse::<f32>().unwrap_or(f32::NAN));
+            // Printed with six digits.
+            bytes.len() % 4 == 0
+                && numbers.clone().count() == theirs.clone().count()
+                && numbers.zip(theirs).all(|(a, b)| a == b || ((a - b) / b).abs() < 1e-5)
+        }
         // Printed as compressed, and not printed unambiguously: apply's tests compare such values with the server.
         _ if theirs.kind.ends_with("COMPRESSED") => true,
         "STRING" if column["type"] == "uuid" => agree_sorted(&theirs.text, &ours_text),
@@ -277,9 +287,7 @@ fn every_setting_agrees(name: &str, images: &[&str], metadata: &[&str]) {
     let mut types = Types::of(&server);
     if !server.is_mariadb() {
         // mysqlbinlog stops inside a row where it meets these.
-        types
-            .columns
-            .retain(|column| !["point", "geometry", "vector"].iter().any(|word| column.definition.starts_with(word)));
+        types.columns.retain(|column| !["point", "geometry"].iter().any(|word| column.definition.starts_with(word)));
     }
     server.flush_logs();
     let mut compared = 0;
@@ -319,6 +327,11 @@ fn the_corpus_is_read_as_the_servers_own_tools_read_it() {
     let mut wrong = Vec::new();
     for file in corpus_files() {
         if !file.kind.starts_with("binlog") || !file.expected.starts_with("VALID") {
+            continue;
+        }
+        if file.expected.contains("pre-GA") {
+            // rlog decodes these rows; the tools of today only name their events.
+            our_rows(&file.path).unwrap_or_else(|why| panic!("{}: {why}", file.path.display()));
             continue;
         }
         for (server, verdict) in [("mariadb-10.11", &file.mariadb_binlog), ("mysql-9.7", &file.mysqlbinlog)] {

@@ -65,6 +65,8 @@ pub struct Reached {
     pub incarnation: Option<Incarnation>,
     /// Last transaction at or below the low-water mark.
     pub last: Option<Position>,
+    /// File and stamp of the last range that lies within one file: at the start of the next file, its stamp is not known yet.
+    stamped: Option<(u64, u32)>,
     /// Rows above a hole, by prev.
     above: Vec<StateRow>,
     /// How far the stream was read: contiguity is judged by it. Starts at the low-water mark.
@@ -114,6 +116,9 @@ impl Reached {
     fn take(&mut self, row: &StateRow) {
         self.at = Some(row.end);
         self.incarnation = Some(row.incarnation);
+        if row.prev.file() == row.end.file() {
+            self.stamped = Some((row.end.file(), row.incarnation.stamp()));
+        }
         if row.position.is_some() {
             self.last.clone_from(&row.position);
         }
@@ -191,8 +196,8 @@ impl Reached {
 
     fn same_source(&self, incarnation: Incarnation, file: u64) -> Result<()> {
         let Some(known) = self.incarnation else { return Ok(()) };
-        let same_file = self.at.is_some_and(|at| at.file() == file);
-        if known.server() != incarnation.server() || (same_file && known.stamp() != incarnation.stamp()) {
+        let other_log = self.stamped.is_some_and(|(held, stamp)| held == file && stamp != incarnation.stamp());
+        if known.server() != incarnation.server() || other_log {
             return Err(Error::new(
                 Class::Identity,
                 format!("the input is of source incarnation {incarnation}, this target holds {known}"),
@@ -235,6 +240,7 @@ impl Reached {
         self.reading = Some(at);
         self.incarnation = Some(incarnation);
         self.last = None;
+        self.stamped = None;
         self.above.clear();
     }
 }

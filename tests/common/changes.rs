@@ -195,7 +195,7 @@ impl Source {
         let from = self.at;
         let file = Coordinate(from).file() + 1;
         self.at = Coordinate::new(file, 4).unwrap().0;
-        self.incarnation = Incarnation::new(self.incarnation.server(), self.incarnation.stamp() + 1);
+        // What the next file's stamp is, the end of this one does not say.
         let progress = Progress {
             from: Coordinate(from),
             to: Coordinate(self.at),
@@ -203,6 +203,7 @@ impl Source {
             ..Progress::default()
         };
         self.writer.frame(Kind::Progress, |out| progress.encode(out));
+        self.incarnation = Incarnation::new(self.incarnation.server(), self.incarnation.stamp() + 1);
     }
 
     /// Any other frame.

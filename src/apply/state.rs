@@ -183,7 +183,8 @@ impl Reached {
 
     /// Judges a range without transactions: what is new of it, if anything.
     pub fn judge_progress(&self, from: Coordinate, to: Coordinate, incarnation: Incarnation) -> Result<Verdict> {
-        self.same_source(incarnation, to.file())?;
+        // At the start of the next file, the stamp is still that of the file before.
+        self.same_source(incarnation, from.file())?;
         let Some(reading) = self.reading else { return Ok(Verdict::Apply) };
         if to <= reading {
             return Ok(Verdict::Done);

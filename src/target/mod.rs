@@ -113,6 +113,8 @@ pub struct Settings {
     pub create_tables: bool,
     /// Name tables `db.table` where the target has no databases.
     pub qualify: bool,
+    /// Renames of databases: from, to. Definitions and default databases are renamed already; names inside the text of statements are not.
+    pub rewrites: Vec<(String, String)>,
     /// Let the target's triggers fire for applied rows (`--triggers fire`).
     pub fire_triggers: bool,
     /// Accept tables whose engine cannot roll back.

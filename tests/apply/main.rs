@@ -4,5 +4,6 @@
 mod common;
 
 mod conflicts;
+mod ddl;
 mod once;
 mod verbs;

@@ -61,7 +61,7 @@ fn status_tells_the_same_in_text_json_and_mysqls_words() {
 
 #[test]
 fn reset_keeps_the_position_and_all_forgets_it() {
-    let (place, mut source) = filled();
+    let (place, source) = filled();
     let last = place.last();
     rlog("rlog-apply").args(["reset", &place.target()]).assert().success();
     assert_eq!(place.last(), last);

@@ -12,6 +12,7 @@
 mod column;
 mod cursor;
 mod parse;
+mod steps;
 mod token;
 
 use std::borrow::Cow;
@@ -21,6 +22,8 @@ use column::{Characters, Defined};
 use cursor::{Cursor, Unclear};
 use parse::{Action, Change, Item, NewKey, NewTable, Place};
 use token::{Dialect, Lexer};
+
+pub use steps::{Index, Step, Steps, steps};
 
 use crate::event::table::{Column, ColumnKind, Key, KeyPart};
 use crate::event::{Statement, TableDefinition, charset};
@@ -190,6 +193,14 @@ impl Schema {
         self.unknown.get(&(database.to_owned(), table.to_owned())).map(String::as_str)
     }
 
+    /// Makes a table known that was known before, as an applier keeps it between runs.
+    pub fn put(&mut self, definition: TableDefinition) {
+        let name = (definition.database.clone(), definition.table.clone());
+        let inherits = vec![false; definition.columns.len()];
+        self.unknown.remove(&name);
+        self.tables.insert(name, Table { definition, inherits, ..Table::default() });
+    }
+
     /// How many tables are known.
     pub fn len(&self) -> usize {
         self.tables.len()
@@ -298,7 +309,7 @@ impl Schema {
                 }
                 Item::Key(key) => keys.push(key),
                 Item::ForeignKey(other) => self.refer(&mut table, &other),
-                Item::Other => {}
+                Item::Index(_) | Item::Other => {}
             }
         }
         keys.into_iter().try_for_each(|key| table.add_key(key))?;
@@ -454,6 +465,7 @@ impl Schema {
                 Ok(())
             }
             Action::AddKey(key) => table.add_key(key),
+            Action::AddIndex(_) => Ok(()),
             Action::AddForeignKey(other) => {
                 self.refer(table, &other);
                 Ok(())

@@ -53,6 +53,8 @@ pub(super) struct NewTable {
 pub(super) enum Item {
     Column(Box<Defined>),
     Key(NewKey),
+    /// An index that admits duplicates.
+    Index(NewKey),
     ForeignKey(Name),
     /// Something that does not concern rows.
     Other,
@@ -86,6 +88,7 @@ pub(super) enum Action {
     SetInvisible(String, bool),
     SetDefault(String, String),
     AddKey(NewKey),
+    AddIndex(NewKey),
     AddForeignKey(Name),
     DropPrimaryKey,
     DropKey(String),
@@ -492,9 +495,19 @@ fn constraint(cursor: &mut Cursor<'_>, default_database: &str) -> Result<Option<
         }
         return Ok(Some(Item::ForeignKey(column::references(cursor, default_database)?)));
     }
+    let from = cursor.position();
+    if cursor.takes_any(&["KEY", "INDEX"]).is_some() {
+        if let Ok(index) = key(cursor, false, name) {
+            return Ok(Some(Item::Index(index)));
+        }
+        // Indexes do not concern rows: one that is not understood is only passed over.
+        cursor.rewind(from);
+        cursor.skip_item()?;
+        return Ok(Some(Item::Other));
+    }
     let indexes = cursor.sees(&["FULLTEXT"]) || cursor.sees(&["SPATIAL"]);
     let vector = cursor.sees(&["VECTOR", "KEY"]) || cursor.sees(&["VECTOR", "INDEX"]);
-    if indexes || vector || cursor.sees(&["KEY"]) || cursor.sees(&["INDEX"]) || cursor.sees(&["CHECK"]) {
+    if indexes || vector || cursor.sees(&["CHECK"]) {
         cursor.skip_item()?;
         return Ok(Some(Item::Other));
     }
@@ -563,7 +576,11 @@ fn create_index(
     let actions = if unique {
         vec![Action::AddKey(NewKey { primary: false, name, parts: key_parts(cursor)? })]
     } else {
-        Vec::new()
+        key_parts(cursor)
+            .ok()
+            .map(|parts| Action::AddIndex(NewKey { primary: false, name, parts }))
+            .into_iter()
+            .collect()
     };
     Ok(vec![Change::Alter(table, actions)])
 }
@@ -823,6 +840,7 @@ fn added_item(
 ) -> Result<(), Unclear> {
     match constraint(cursor, default_database)? {
         Some(Item::Key(key)) => actions.push(Action::AddKey(key)),
+        Some(Item::Index(index)) => actions.push(Action::AddIndex(index)),
         Some(Item::ForeignKey(other)) => actions.push(Action::AddForeignKey(other)),
         Some(_) => {}
         None => add_column(cursor, default_database, if_not_exists, actions)?,

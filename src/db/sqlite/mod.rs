@@ -15,6 +15,7 @@ use rusqlite::ffi;
 use crate::error::{Class, Error, Result};
 
 pub mod prepared;
+pub mod translate;
 pub mod types;
 
 pub use prepared::{Connection, StatementId};

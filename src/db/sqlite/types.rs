@@ -67,21 +67,12 @@ pub fn create_table(table: &TableDefinition, name: &str) -> Vec<String> {
         if index > 0 {
             sql.push_str(", ");
         }
-        sql.push_str(&quote(&column.name));
-        sql.push(' ');
-        sql.push_str(&declared_type(column));
         if rowid_alias == Some(index) {
-            sql.push_str(" PRIMARY KEY");
+            sql.push_str(&format!("{} INTEGER PRIMARY KEY", quote(&column.name)));
             continue;
         }
         let in_key = table.primary_key.iter().any(|part| part.column as usize == index);
-        if in_key || column.nullable == Some(false) {
-            sql.push_str(" NOT NULL");
-        }
-        if let Some(default) = default_of(column) {
-            sql.push_str(" DEFAULT ");
-            sql.push_str(&default);
-        }
+        sql.push_str(&column_definition(column, in_key));
     }
     if rowid_alias.is_none() && !table.primary_key.is_empty() {
         sql.push_str(", PRIMARY KEY (");
@@ -99,6 +90,19 @@ pub fn create_table(table: &TableDefinition, name: &str) -> Vec<String> {
         ));
     }
     out
+}
+
+/// A column as CREATE TABLE and ADD COLUMN have it.
+pub fn column_definition(column: &Column, in_key: bool) -> String {
+    let mut sql = format!("{} {}", quote(&column.name), declared_type(column));
+    if in_key || column.nullable == Some(false) {
+        sql.push_str(" NOT NULL");
+    }
+    if let Some(default) = default_of(column) {
+        sql.push_str(" DEFAULT ");
+        sql.push_str(&default);
+    }
+    sql
 }
 
 /// Indexes of SQLite share one name space, those of MySQL are per table.
@@ -120,7 +124,7 @@ fn column_list(table: &TableDefinition, parts: &[crate::event::KeyPart]) -> Stri
 }
 
 /// A default in SQLite's words; `None` for none, or one that has none here.
-fn default_of(column: &Column) -> Option<String> {
+pub fn default_of(column: &Column) -> Option<String> {
     let text = column.default_sql.trim();
     if text.is_empty() || column.kind == ColumnKind::Any {
         return None;

@@ -16,6 +16,7 @@ use crate::error::{Class, Error, Result};
 use crate::frame::Coordinate;
 use crate::target::{ChannelState, EPOCH_FACT, OpenOptions, Properties, Session, Settings, Target};
 
+mod ddl;
 mod names;
 mod plan;
 mod session;

@@ -19,9 +19,11 @@ use crate::target::{
 const PLANS_MAX: usize = 1_024;
 
 pub(super) struct SqliteSession {
-    connection: Connection,
+    pub(super) connection: Connection,
     path: PathBuf,
-    settings: Settings,
+    pub(super) settings: Settings,
+    /// What foreign keys did stands in the source's log.
+    pub(super) cascades_in_log: bool,
     begin: StatementId,
     commit: StatementId,
     epoch: StatementId,
@@ -30,7 +32,7 @@ pub(super) struct SqliteSession {
     fixed_statements: usize,
     plans: HashMap<u64, Plan>,
     /// Whether the open transaction created a table or changed the schema: plans made meanwhile die with it.
-    schema_touched: bool,
+    pub(super) schema_touched: bool,
     scratch: Vec<u8>,
     changed: Vec<u8>,
 }
@@ -59,6 +61,7 @@ impl SqliteSession {
             connection,
             path: path.to_owned(),
             settings: settings.clone(),
+            cascades_in_log,
             begin,
             commit,
             epoch,
@@ -80,13 +83,13 @@ impl SqliteSession {
         self.connection.plain().execute_batch(sql).map_err(|error| failure(&error))
     }
 
-    fn drop_plans(&mut self) {
+    pub(super) fn drop_plans(&mut self) {
         self.plans.clear();
         self.connection.forget(self.fixed_statements);
     }
 
     /// The name under which a table of the source lives here; reserves it for that database.
-    fn name_of(&mut self, database: &str, table: &str) -> Outcome<String> {
+    pub(super) fn name_of(&mut self, database: &str, table: &str) -> Outcome<String> {
         super::names::name_of(&self.connection, self.settings.qualify, database, table)
     }
 
@@ -137,7 +140,7 @@ impl SqliteSession {
         for sql in types::create_table(definition, name) {
             self.execute(&sql)?;
         }
-        Ok(())
+        self.remember(&(definition.database.clone(), definition.table.clone()), definition)
     }
 
     /// Binds and executes one variant; returns the rows that it touched.
@@ -407,14 +410,14 @@ impl Session for SqliteSession {
     }
 
     fn ddl(&mut self, statement: &Statement<'_>) -> Outcome<DdlOutcome> {
-        let sql = String::from_utf8_lossy(&statement.sql).into_owned();
         if self.settings.source_family == "sqlite" {
+            let sql = String::from_utf8_lossy(&statement.sql).into_owned();
             self.schema_touched = true;
             self.execute(&sql)?;
             self.drop_plans();
             return Ok(DdlOutcome::Applied);
         }
-        Err(Failure::from(Error::new(Class::Conflict, format!("SQLite has no equal of: {sql}"))))
+        self.translate(statement)
     }
 
     fn ddl_alone(&mut self, row: &StateRow, head: &Head, statement: &Statement<'_>) -> Outcome<DdlOutcome> {

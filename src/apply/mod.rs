@@ -2,7 +2,7 @@
 //!
 //! [`input`] puts whole transactions together; [`state`] judges each against what the target remembers; the loop ([`run`])
 //! gathers them into batches, one target transaction each, and [`writer`] has them executed and committed. Whatever fails in a
-//! batch is rolled back and run again singly, row by row, where [`conflict`] policy decides. `schedule` says what may run at the same
+//! batch is rolled back and run again singly, row by row, where [`conflict`] policy decides. [`schedule`] says what may run at the same
 //! time on targets with several writers.
 
 pub mod batch;
@@ -13,6 +13,7 @@ pub mod execute;
 pub mod input;
 pub mod rules;
 pub mod run;
+pub mod schedule;
 pub mod snapshot;
 pub mod state;
 pub mod status;

@@ -4,5 +4,6 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod apply;
 mod queue;
 mod queue_process;

@@ -148,7 +148,7 @@ fn convert(old: &Column, new: &Column) -> Option<String> {
         (Bit { .. }, Bit { .. }) | (Float, Float | Double) | (Double, Double) => Some(name),
         (Year, Year) | (Date, Date) | (JsonBinary, JsonBinary) => Some(name),
         (Geometry, Geometry) | (Vector, Vector) | (Any, Any) => Some(name),
-        (Int { .. }, String { .. }) if new.is_binary() == Some(false) => Some(format!("CAST({name} AS TEXT)")),
+        (Int { .. }, String { .. }) if new.is_binary() != Some(true) => Some(format!("CAST({name} AS TEXT)")),
         (Int { .. }, Decimal { scale, .. }) => match (declared_type(new) == "TEXT", scale) {
             (false, _) => Some(name),
             (true, 0) => Some(format!("CAST({name} AS TEXT)")),
@@ -168,10 +168,12 @@ fn convert(old: &Column, new: &Column) -> Option<String> {
         | (Timestamp { fsp: from }, Timestamp { fsp: to }) => fraction(from, to),
         (Date, DateTime { fsp: 0 }) => Some(format!("{name}||' 00:00:00'")),
         (Date, DateTime { fsp }) => Some(format!("{name}||' 00:00:00.{}'", "0".repeat(usize::from(fsp)))),
-        (String { .. }, String { .. }) if old.is_binary() == new.is_binary() => Some(name),
+        (String { .. }, String { .. }) if (old.is_binary() == Some(true)) == (new.is_binary() == Some(true)) => {
+            Some(name)
+        }
         (Enum, Enum) | (Set, Set) if old.members.is_empty() == new.members.is_empty() => Some(name),
-        (Enum | Set, String { .. }) if !old.members.is_empty() && new.is_binary() == Some(false) => Some(name),
-        (String { .. }, Enum | Set) if !new.members.is_empty() && old.is_binary() == Some(false) => Some(name),
+        (Enum | Set, String { .. }) if !old.members.is_empty() && new.is_binary() != Some(true) => Some(name),
+        (String { .. }, Enum | Set) if !new.members.is_empty() && old.is_binary() != Some(true) => Some(name),
         _ => None,
     }
 }

@@ -200,7 +200,7 @@ fn check(disk: &SimDisk, work: &Workload, told: &Told, complete: bool) -> std::r
         return Err(format!("acknowledged {:?}, recovered {reached:?}", told.acked));
     }
     let begin = match fold.seen.first() {
-        None => work.seen.len().min(usize::MAX),
+        None => work.seen.len(),
         Some(first) => work.seen.iter().position(|seen| seen == first).ok_or("a transaction that was never put")?,
     };
     if !fold.seen.is_empty() && work.seen.get(begin..begin + fold.seen.len()) != Some(&fold.seen[..]) {

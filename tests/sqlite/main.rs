@@ -5,6 +5,7 @@ mod corpus;
 mod damage;
 mod frames;
 mod live;
+mod pair;
 mod replay;
 mod speed;
 mod workload;

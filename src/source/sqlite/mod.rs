@@ -5,7 +5,8 @@
 //! view      the database before and after a transaction     pagemap  which page hangs where, 5 bytes a page
 //! page      b-tree pages and cells                          record   values, order of keys
 //! schema    tables, as SQLite itself reads them             ddl      from two schemas to statements
-//! events    decoded transactions -> frames
+//! events    decoded transactions -> frames                  keys     of rows, for write sets
+//! live      a database in use, pinned (pin)                 pair     a database file and its log at rest
 //! treediff  the streaming comparison of two trees           decode   one transaction -> events for a Sink
 //! ```
 //!
@@ -15,6 +16,7 @@
 pub mod ddl;
 pub mod decode;
 pub mod events;
+mod keys;
 pub mod live;
 pub mod page;
 pub mod pagemap;
@@ -23,6 +25,7 @@ pub mod pin;
 pub mod record;
 pub mod schema;
 pub mod shm;
+pub mod sink;
 mod source;
 pub mod treediff;
 pub mod view;

@@ -145,7 +145,7 @@ fn damaged_pages_are_errors_and_never_a_panic() {
 fn seal(wal: &mut [u8]) {
     let be32 = |bytes: &[u8], at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
     let page_size = be32(wal, 8) as usize;
-    if page_size < 512 || page_size > 65536 {
+    if !(512..=65536).contains(&page_size) {
         return;
     }
     let big = wal[3] & 1 == 1;

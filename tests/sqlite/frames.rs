@@ -129,11 +129,8 @@ fn apply(db: &Connection, tables: &HashMap<u64, TableDefinition>, kind: RecordKi
     let rows = Rows::decode(op, body).unwrap();
     let table = &tables[&rows.key];
     let name = quote(&table.table);
-    let written: Vec<usize> = (0..table.columns.len())
-        .filter(|n| {
-            !table.columns[*n].generated && rows.after.contains(*n) || !op.has_after() && !table.columns[*n].generated
-        })
-        .collect();
+    let there = |n: &usize| if op.has_after() { rows.after.contains(*n) } else { rows.before.contains(*n) };
+    let written: Vec<usize> = (0..table.columns.len()).filter(|n| !table.columns[*n].generated && there(n)).collect();
     let column = |n: &usize| quote(&table.columns[*n].name);
     let mut count = 0;
     let mut walk = rows.iter(table).unwrap();

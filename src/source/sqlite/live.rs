@@ -368,12 +368,7 @@ impl Live {
             self.encoder.new_generation(generation, stamp);
         }
         self.encoder.time_us = now_us();
-        loop {
-            match self.decoder.next(Some(index.frames), &mut self.encoder).map_err(in_file)? {
-                Step::Txn(_) => {}
-                Step::Tail(_) => break,
-            }
-        }
+        while let Step::Txn(_) = self.decoder.next(Some(index.frames), &mut self.encoder).map_err(in_file)? {}
         let mark = self.decoder.mark();
         if mark.frame != index.frames || (mark.checksum.0, mark.checksum.1) != index.checksum {
             let at = frame_at(index.page_size, mark.frame + 1);

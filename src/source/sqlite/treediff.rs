@@ -524,7 +524,7 @@ pub fn clear_tree(store: &mut Store, root: u32, kind: TreeKind) -> Result<()> {
             continue;
         }
         let first = head.child(&page, 0);
-        let leaves = PageHead::parse(first, &*store.page(first, Side::Old)?, kind)?.leaf;
+        let leaves = PageHead::parse(first, &store.page(first, Side::Old)?, kind)?.leaf;
         for nth in 0..=head.cells {
             let child = head.child(&page, nth);
             store.links.clear(child);

@@ -42,8 +42,10 @@ impl VerboseValue {
 pub fn verbose_rows(server: &str, log: &Path) -> Option<Vec<VerboseRow>> {
     let tool = if server.starts_with("mariadb") { "mariadb-binlog" } else { "mysqlbinlog" };
     let mut command = server_program(server, tool);
-    let output =
-        command.args(["--no-defaults", "--base64-output=decode-rows", "-vv"]).arg(log).output().expect("it runs");
+    // It writes the files of LOAD DATA events somewhere, by default into the system's folder for all.
+    let files = super::scratch();
+    command.args(["--no-defaults", "--base64-output=decode-rows", "-vv"]).arg("--local-load").arg(files.path());
+    let output = command.arg(log).output().expect("it runs");
     output.status.success().then(|| parse(&output.stdout))
 }
 

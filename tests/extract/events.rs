@@ -334,3 +334,31 @@ fn rows_of_the_servers_own_tables_stay_out() {
     let all = Options { system_tables: true, ..Options::default() };
     assert_eq!(read_with(&log.bytes, all).rows(), 2);
 }
+
+#[test]
+fn writesets_let_transactions_on_other_keys_run_at_the_same_time() {
+    let mut log = Log::mysql();
+    let create =
+        "create table t (id int not null primary key, name varchar(2000) character set latin1, unique key (name))";
+    log.mysql_gtid(1, (0, 1)).query(create);
+    let rows: [&[(i32, &str)]; 7] =
+        [&[(1, "one")], &[(2, "two")], &[(3, "ONE ")], &[(2, "x")], &[(9, "nine")], &[(5, "\u{e9}")], &[(6, "six")]];
+    for (rows, number) in rows.into_iter().zip(2..) {
+        // The clock would let each wait for the one before.
+        log.mysql_transaction(number, (number - 1, number), rows);
+    }
+    let options = |windows| Options { windows, log_name: Some("bin.000001".into()), ..Options::default() };
+    let out = read_with(&log.bytes, options(WindowMode::Writeset));
+    assert_eq!(out.class(), None, "{:?}", out.error);
+    let txids: Vec<Coordinate> = out.transactions.iter().map(|transaction| transaction.position.txid).collect();
+    let starts: Vec<Coordinate> = out.transactions.iter().map(|transaction| transaction.begin.window_start).collect();
+    // Behind the DDL; the same name in another case; the same id; nothing in common; text that is not judged; behind that.
+    assert_eq!(starts[1..], [txids[0], txids[0], txids[1], txids[2], txids[0], txids[5], txids[6]]);
+    let barriers: Vec<bool> = out.transactions.iter().map(|transaction| transaction.begin.is_barrier()).collect();
+    assert_eq!(barriers, [true, false, false, false, false, false, true, false]);
+    // Without the DDL no key is known.
+    let mut bare = Log::mysql();
+    bare.mysql_transaction(1, (0, 1), &[(1, "one")]).mysql_transaction(2, (1, 2), &[(2, "two")]);
+    let out = read_with(&bare.bytes, options(WindowMode::Writeset));
+    assert!(out.transactions.iter().all(|transaction| transaction.begin.is_barrier()));
+}

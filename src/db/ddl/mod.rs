@@ -293,6 +293,8 @@ impl Schema {
                 table: new.table.1,
                 keys_known: true,
                 names_known: true,
+                // Until one is seen, here or in another table's statement.
+                foreign_keys: Some(false),
                 ..TableDefinition::default()
             },
             charset: characters.charset,

@@ -32,6 +32,7 @@ pub mod tables;
 mod values;
 pub mod windows;
 pub mod wire;
+pub mod writeset;
 
 pub use definition::{Defined, definition};
 pub use image::{RowPlan, RowsInput, Transcoded};

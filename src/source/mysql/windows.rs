@@ -68,11 +68,12 @@ impl Windows {
         self.last
     }
 
-    /// Takes the next group and returns the start of its window as the source has it (`serial` and `writeset`: its predecessor).
-    pub fn next(&mut self, head: &GroupHead, txid: Coordinate) -> Coordinate {
+    /// Takes the next group and returns the start of its window. `keys` is what its keys say (`writeset`), if anything.
+    pub fn next(&mut self, head: &GroupHead, txid: Coordinate, keys: Option<Coordinate>) -> Coordinate {
         let start = match self.mode {
             WindowMode::Source => self.source(head, txid),
-            WindowMode::Serial | WindowMode::Writeset => self.last,
+            WindowMode::Serial => self.last,
+            WindowMode::Writeset => keys.unwrap_or(self.last),
         };
         let start = start.max(self.barrier).min(self.last.max(self.barrier));
         self.last = txid;
@@ -140,7 +141,7 @@ mod tests {
     #[test]
     fn mysql_clocks_become_txids_and_are_distrusted_where_they_must_be() {
         let mut windows = Windows::new(WindowMode::Source, Coordinate(4));
-        let mut next = |clock, txid| windows.next(&clocked(clock), Coordinate(txid)).0;
+        let mut next = |clock, txid| windows.next(&clocked(clock), Coordinate(txid), None).0;
         assert_eq!(next((0, 1), 100), 4);
         assert_eq!(next((1, 2), 200), 100);
         assert_eq!(next((1, 3), 300), 100);
@@ -153,27 +154,27 @@ mod tests {
         assert_eq!(next((2, 9), 900), 600);
         windows.new_file();
         // The new file's numbers say nothing about the old file's transactions.
-        assert_eq!(windows.next(&clocked((1, 2)), Coordinate(2000)).0, 900);
-        assert_eq!(windows.next(&clocked((1, 3)), Coordinate(3000)).0, 2000);
+        assert_eq!(windows.next(&clocked((1, 2)), Coordinate(2000), None).0, 900);
+        assert_eq!(windows.next(&clocked((1, 3)), Coordinate(3000), None).0, 2000);
     }
 
     #[test]
     fn a_barrier_holds_back_everything_behind_it() {
         let mut windows = Windows::new(WindowMode::Source, Coordinate(4));
-        windows.next(&clocked((0, 1)), Coordinate(100));
-        windows.next(&clocked((1, 2)), Coordinate(200));
+        windows.next(&clocked((0, 1)), Coordinate(100), None);
+        windows.next(&clocked((1, 2)), Coordinate(200), None);
         windows.barrier();
-        assert_eq!(windows.next(&clocked((1, 3)), Coordinate(300)).0, 200);
+        assert_eq!(windows.next(&clocked((1, 3)), Coordinate(300), None).0, 200);
     }
 
     #[test]
     fn a_group_commit_of_mariadb_shares_one_window() {
         let committed = |id| GroupHead { commit_id: Some(id), flags: maria::GROUP_COMMIT_ID, ..GroupHead::default() };
         let mut windows = Windows::new(WindowMode::Source, Coordinate(4));
-        let mut next = |id, txid| windows.next(&committed(id), Coordinate(txid)).0;
+        let mut next = |id, txid| windows.next(&committed(id), Coordinate(txid), None).0;
         assert_eq!((next(7, 10), next(7, 20), next(7, 30)), (4, 4, 4));
         assert_eq!((next(8, 40), next(8, 50)), (30, 30));
-        assert_eq!(windows.next(&GroupHead::default(), Coordinate(60)).0, 50);
-        assert_eq!(windows.next(&committed(8), Coordinate(70)).0, 60);
+        assert_eq!(windows.next(&GroupHead::default(), Coordinate(60), None).0, 50);
+        assert_eq!(windows.next(&committed(8), Coordinate(70), None).0, 60);
     }
 }

@@ -67,7 +67,7 @@ fn an_encrypted_log_is_as_its_decrypted_copy_and_wants_its_key() {
     let encrypted: PathBuf = data.join("binlog_before_20574.bin");
     let keys = NamedText { name: "keys.txt".into(), text: std::fs::read(data.join("keys.txt")).unwrap() };
     let plain = folder.join("logs/derived-decrypted/binlog_before_20574.plain.bin");
-    let with_key = read_files(&[encrypted.clone()], Options { keys: Some(keys), ..Options::default() });
+    let with_key = read_files(std::slice::from_ref(&encrypted), Options { keys: Some(keys), ..Options::default() });
     let plain = read_files(&[plain], Options::default());
     assert_eq!(
         (with_key.class(), with_key.transactions.len()),
@@ -79,7 +79,7 @@ fn an_encrypted_log_is_as_its_decrypted_copy_and_wants_its_key() {
         assert_eq!(one.bodies, other.bodies);
         assert_eq!(one.position.digest, other.position.digest);
     }
-    let without = read_files(&[encrypted.clone()], Options::default());
+    let without = read_files(std::slice::from_ref(&encrypted), Options::default());
     assert!(without.error.unwrap().hint_text().unwrap().contains("--key-file"));
     let wrong = NamedText { name: "k".into(), text: b"1;00000000000000000000000000000000".to_vec() };
     let wrong = read_files(&[encrypted], Options { keys: Some(wrong), ..Options::default() });

@@ -33,7 +33,7 @@ fn inflate(compressed: &[u8], length: usize, out: &mut Vec<u8>) -> Option<()> {
     loop {
         // Room for what is still expected, in steps, and one byte more so that too much is noticed.
         let have = out.len() - start;
-        out.reserve((length + 1 - have.min(length)).min(1 << 20).max(64));
+        out.reserve((length + 1 - have.min(length)).clamp(64, 1 << 20));
         let before_out = inflater.total_out();
         let status = inflater.decompress_vec(compressed.get(used..)?, out, flate2::FlushDecompress::None).ok()?;
         let progressed = inflater.total_in() as usize > used || inflater.total_out() > before_out;
@@ -152,7 +152,7 @@ impl PayloadReader {
             let size = held.get(SIZE_AT..SIZE_AT + 4).and_then(|size| size.first_chunk::<4>());
             if let Some(size) = size {
                 let size = u32::from_le_bytes(*size) as usize;
-                if size < super::event::HEADER_LEN || size > INFLATED_MAX {
+                if !(super::event::HEADER_LEN..=INFLATED_MAX).contains(&size) {
                     return Err("an event inside the payload has an impossible size");
                 }
                 if held.len() >= size {

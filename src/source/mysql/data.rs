@@ -56,7 +56,7 @@ impl Data {
     }
 
     /// Bytes of the file as of the last look at it; `None`: a stream.
-    pub fn len(&self) -> Option<u64> {
+    pub fn file_len(&self) -> Option<u64> {
         match self {
             Data::Mapped(mapped) => Some(mapped.bytes().len() as u64),
             Data::Stream(_) => None,

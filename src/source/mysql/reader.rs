@@ -219,7 +219,7 @@ impl MySqlSource {
                 Outcome::Flow(Flow::Continue | Flow::Payload(_)) => {}
                 Outcome::Flow(Flow::Stop) => return Ok(self.end(current.in_use, 0, out)),
                 Outcome::Flow(Flow::Rewind(at)) => {
-                    if current.data.len().is_none() {
+                    if current.data.file_len().is_none() {
                         return Err(Error::usage(
                             "the position lies inside a transaction, and a stream cannot be read again",
                         )
@@ -536,7 +536,7 @@ impl MySqlSource {
         if current.data.grow()? {
             return Ok(Then::Stay(None));
         }
-        if self.decoder.stopping || current.data.len().is_none() {
+        if self.decoder.stopping || current.data.file_len().is_none() {
             return Ok(self.end(current.in_use, 0, out));
         }
         if current.closed

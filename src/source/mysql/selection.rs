@@ -212,10 +212,8 @@ impl Selection {
     pub fn caught_up(&mut self, log_end: Coordinate) -> Result<()> {
         match &self.after {
             After::Everything => self.after = After::Nothing,
-            After::Position(position) => {
-                if position.end > log_end || !self.matched && position.txid < position.end {
-                    return Err(self.not_there(position));
-                }
+            After::Position(position) if position.end > log_end || !self.matched && position.txid < position.end => {
+                return Err(self.not_there(position));
             }
             After::Server(base, at) if *at > log_end => {
                 let dot = if base.is_empty() { "" } else { "." };

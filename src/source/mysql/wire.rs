@@ -136,7 +136,9 @@ impl Wire {
                 let element = byte()?;
                 if element == 15 {
                     // The length of an array's VARCHAR has three bytes.
-                    (byte()?, byte()?, byte()?);
+                    for _ in 0..3 {
+                        byte()?;
+                    }
                 } else {
                     Wire::take(element, metadata)?;
                 }

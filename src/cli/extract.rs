@@ -283,7 +283,10 @@ fn extract(args: &Args, output: &mut File) -> std::result::Result<(), Failure> {
     let mut options = options(args)?;
     let input = match sqlite_path(args)? {
         Some(path) => Input::Sqlite(path, live_options(args, &mut options)?),
-        None => input(args)?,
+        None => {
+            resume(args, &mut options)?;
+            input(args)?
+        }
     };
     if args.check {
         return Ok(check(args, input, options)?);
@@ -364,6 +367,20 @@ fn live_options(args: &Args, options: &mut Options) -> Result<LiveOptions> {
         log_bytes_max,
         no_turnover: args.no_turnover,
     })
+}
+
+/// Files hold nothing back, so of `--confirm` only its second meaning is left: where reading resumes unless `--after` says otherwise.
+fn resume(args: &Args, options: &mut Options) -> Result<()> {
+    match args.confirm.as_deref() {
+        None | Some("none") => {}
+        Some("") => return Err(Error::usage("--confirm is empty")),
+        Some(place) if options.after.is_none() => {
+            let confirmed = confirmation(place, args.channel.as_deref().unwrap_or("default"))?()?;
+            options.after = confirmed.map(PositionSpec::Position);
+        }
+        Some(_) => {}
+    }
+    Ok(())
 }
 
 /// Asks a queue, or a file that somebody replaces, what is durable.

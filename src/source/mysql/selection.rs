@@ -96,7 +96,11 @@ impl Selection {
             After::Position(position) => {
                 let known = position.incarnation != Incarnation::default();
                 let other_server = known && position.incarnation.server() != incarnation.server();
-                let other_life = known && position.txid.file() == start.file() && position.incarnation != incarnation;
+                // At a file's very start a position has the life of the file before.
+                let other_life = known
+                    && position.txid.file() == start.file()
+                    && position.end > start
+                    && position.incarnation != incarnation;
                 if other_server || other_life {
                     let what = if other_server { "another server" } else { "another life of this log (RESET MASTER)" };
                     return Err(Error::new(Class::Identity, format!("the position {position} is of {what}"))

@@ -237,7 +237,6 @@ impl Decoder {
                 format!("the log goes on as that of {} server {}", format.family.name(), format.server_id),
             ));
         }
-        self.incarnation = next;
         self.file = number;
         let start = self.coordinate(event::FIRST_EVENT_AT)?;
         if !self.started {
@@ -258,9 +257,11 @@ impl Decoder {
             self.windows = Windows::new(self.windows.mode(), start);
             self.started = true;
         } else if self.reached < start {
+            // Up to the start of the next file it is the old one's life: a log that ends in ROTATE says no more either.
             self.pass(start, self.format.timestamp);
             self.write_progress(out);
         }
+        self.incarnation = next;
         self.selection.begin_file(start, next)?;
         self.windows.new_file();
         self.tables.stale();

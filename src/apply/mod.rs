@@ -11,6 +11,7 @@ pub mod conflict;
 pub mod dead_letter;
 pub mod execute;
 pub mod input;
+pub mod pool;
 pub mod rules;
 pub mod run;
 pub mod schedule;

@@ -13,6 +13,7 @@ use super::conflict::Policy;
 use super::dead_letter::DeadLetters;
 use super::execute::DdlPolicy;
 use super::input::{Input, Transaction, Unit};
+use super::pool::Pool;
 use super::rules::Rules;
 use super::snapshot::{self, Loading};
 use super::state::{Reached, Verdict, facts};
@@ -242,6 +243,7 @@ pub fn run(
         failed_before: state.facts.contains_key(facts::ERROR),
         source: SourceFacts::from(&state.facts),
         writer: None,
+        pool: None,
         batch: Batch::default(),
         loading: None,
         acknowledge,
@@ -251,6 +253,13 @@ pub fn run(
     };
     run.summary.position = run.reached.position();
     let outcome = run.units(peeked);
+    let outcome = outcome.and_then(|()| run.settle());
+    if let Some(pool) = run.pool.take() {
+        // After an error what is at work may still commit; what has not is read again by the next run.
+        let mut written = Written::default();
+        drop(pool.close(&mut written));
+        let _ = run.committed(written);
+    }
     let fenced = run.writer.as_ref().is_some_and(|writer| writer.fenced);
     let finished = if fenced { Ok(()) } else { run.finish() };
     let summary = std::mem::take(&mut run.summary);
@@ -355,7 +364,7 @@ struct Run<'a> {
     options: &'a Options,
     stop: &'a Arc<AtomicBool>,
     observer: &'a mut dyn Observer,
-    definitions: &'a Definitions,
+    definitions: &'a Arc<Definitions>,
     input: Input,
     reached: Reached,
     settings: Settings,
@@ -364,6 +373,8 @@ struct Run<'a> {
     failed_before: bool,
     source: SourceFacts,
     writer: Option<Writer<'a>>,
+    /// Several sessions, on targets that have several writers.
+    pool: Option<Pool>,
     batch: Batch,
     loading: Option<Loading>,
     acknowledge: Option<Acknowledge>,
@@ -382,7 +393,11 @@ impl Run<'_> {
             if self.stop.load(Ordering::Relaxed) {
                 return self.flush();
             }
-            if !self.batch.is_empty() && (self.batch.is_full(self.options.batch_txns_max) || !self.input.has_more()) {
+            if !self.batch.is_empty() && self.batch.is_full(self.options.batch_txns_max) {
+                self.submit()?;
+                continue;
+            }
+            if !self.batch.is_empty() && !self.input.has_more() {
                 self.flush()?;
                 continue;
             }
@@ -581,13 +596,15 @@ impl Run<'_> {
             return self.extend(from, transaction.position.end, transaction.position.incarnation);
         }
         let alone = transaction.begin.is_barrier();
-        if !self.batch.admits(&transaction) || alone {
+        if alone {
             self.flush()?;
+        } else if !self.batch.admits(&transaction) {
+            self.submit()?;
         }
         self.reached.read_to(transaction.position.end);
         self.batch.push(transaction, from);
         if alone {
-            self.flush()?;
+            self.write_batch()?;
         }
         Ok(Next::More)
     }
@@ -604,7 +621,7 @@ impl Run<'_> {
 
     fn extend(&mut self, from: Coordinate, to: Coordinate, incarnation: Incarnation) -> Result<Next> {
         if !self.batch.admits_place(incarnation, to) {
-            self.flush()?;
+            self.submit()?;
         }
         self.batch.extend(from, to, incarnation);
         self.reached.read_to(to);
@@ -655,8 +672,17 @@ impl Run<'_> {
         Ok(Next::More)
     }
 
-    /// Writes the batch.
+    /// Writes everything that was read, and waits until it is committed.
     fn flush(&mut self) -> Result<()> {
+        if self.pool.is_none() {
+            return self.write_batch();
+        }
+        self.submit()?;
+        self.settle()
+    }
+
+    /// Writes the batch through the one session.
+    fn write_batch(&mut self) -> Result<()> {
         if self.batch.is_empty() {
             return Ok(());
         }
@@ -666,6 +692,67 @@ impl Run<'_> {
         let outcome = writer.write(self.target, batch, &mut written);
         self.committed(written)?;
         outcome
+    }
+
+    /// Hands the batch to the sessions at work, or writes it where there is only one.
+    fn submit(&mut self) -> Result<()> {
+        let several = self.options.workers > 1 && self.target.properties().writers_max > 1;
+        // A transaction that is to be skipped, or a failure before, needs the session that goes one by one.
+        if !several || self.skip.is_some() || self.batch.transactions.is_empty() {
+            self.settle()?;
+            return self.write_batch();
+        }
+        if self.pool.is_none() {
+            let writer = self.writer.as_ref().ok_or_else(no_stream)?;
+            self.pool = Some(Pool::new(self.target, self.options, &writer.settings, self.definitions, &self.uuid)?);
+        }
+        let batch = std::mem::take(&mut self.batch);
+        let mut written = Written::default();
+        let well = self.pool.as_ref().is_none_or(|pool| pool.submit(batch, &mut written));
+        self.committed(written)?;
+        if !well {
+            return self.take_over();
+        }
+        // The queue is told only what is committed, so once in a while all of it has to be.
+        if self.acknowledge.as_ref().is_some_and(|acknowledge| acknowledge.at.elapsed() >= ACK_EVERY) {
+            self.settle()?;
+            self.acknowledge(false)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until what was submitted is committed.
+    fn settle(&mut self) -> Result<()> {
+        let Some(pool) = &self.pool else { return Ok(()) };
+        let mut written = Written::default();
+        let well = pool.settle(&mut written);
+        self.committed(written)?;
+        if well { Ok(()) } else { self.take_over() }
+    }
+
+    /// The pool failed: the one session writes what is left, in order, with everything it knows about failures.
+    fn take_over(&mut self) -> Result<()> {
+        let Some(pool) = self.pool.take() else { return Ok(()) };
+        let mut written = Written::default();
+        let left = pool.close(&mut written);
+        self.committed(written)?;
+        for batch in left {
+            // A commit that was under way when its connection broke may have happened.
+            let state = self.target.state(&self.settings.channel)?.unwrap_or_default();
+            let held = |row: &&crate::target::StateRow| {
+                Some(row.prev) == batch.prev && row.end == batch.end && row.incarnation == batch.incarnation
+            };
+            if let Some(row) = state.applied.iter().find(held) {
+                self.committed(Written { rows: vec![row.clone()], ..Written::default() })?;
+                continue;
+            }
+            let writer = self.writer.as_mut().ok_or_else(no_stream)?;
+            let mut written = Written::default();
+            let outcome = writer.write(self.target, batch, &mut written);
+            self.committed(written)?;
+            outcome?;
+        }
+        Ok(())
     }
 
     fn committed(&mut self, written: Written) -> Result<()> {
@@ -722,7 +809,8 @@ impl Run<'_> {
     /// Tells the queue what needs not be kept for us; only when nothing that was read waits to be written.
     fn acknowledge(&mut self, now: bool) -> Result<()> {
         let Some(acknowledge) = &mut self.acknowledge else { return Ok(()) };
-        if !acknowledge.due || !self.batch.is_empty() || !(now || acknowledge.at.elapsed() >= ACK_EVERY) {
+        let at_work = self.pool.as_ref().is_some_and(|pool| !pool.is_idle());
+        if !acknowledge.due || at_work || !self.batch.is_empty() || !(now || acknowledge.at.elapsed() >= ACK_EVERY) {
             return Ok(());
         }
         if let Some(mark) = self.input.mark() {

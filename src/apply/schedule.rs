@@ -21,7 +21,7 @@ use super::run::Order;
 use crate::frame::Coordinate;
 
 /// One unit as the schedule sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Window {
     /// Txid of its first source transaction.
     pub first: Coordinate,
@@ -169,6 +169,11 @@ impl Schedule {
     /// Whether this unit is the oldest that has not committed: the head, for which others give way.
     pub fn is_head(&self, id: UnitId) -> bool {
         self.units.iter().find(|unit| unit.phase != Phase::Committed).is_some_and(|unit| unit.id == id)
+    }
+
+    /// Whether the head is neither running nor executed: nothing may be held back for it then.
+    pub fn head_waits(&self) -> bool {
+        self.units.iter().find(|unit| unit.phase != Phase::Committed).is_none_or(|unit| unit.phase == Phase::Waiting)
     }
 
     /// The youngest unit that has executed ahead of the head: the first to be rolled back when the head stalls.

@@ -104,6 +104,9 @@ pub struct Source {
     pub incarnation: Incarnation,
     /// Added to each commit's digest: another history.
     pub digest: u32,
+    /// Whether the next transactions say that they depend on the one before.
+    pub serial: bool,
+    last: u64,
     /// Origins of the next transactions.
     pub origins: Vec<String>,
     header: StreamHeader,
@@ -126,7 +129,16 @@ impl Source {
             cascades_logged: Some(family == "sqlite"),
             ..StreamHeader::default()
         };
-        let mut source = Source { writer: FrameWriter::new(), at, incarnation, digest: 0, origins: Vec::new(), header };
+        let mut source = Source {
+            writer: FrameWriter::new(),
+            at,
+            incarnation,
+            digest: 0,
+            serial: false,
+            last: 0,
+            origins: Vec::new(),
+            header,
+        };
         source.stream();
         source
     }
@@ -152,7 +164,7 @@ impl Source {
         let txid = Coordinate(self.at);
         let begin = Begin {
             prev: txid,
-            window_start: Coordinate(0),
+            window_start: Coordinate(if self.serial { self.last } else { 0 }),
             flags,
             incarnation: self.incarnation,
             origins: self.origins.clone(),
@@ -163,6 +175,7 @@ impl Source {
             definition.encode(&mut payload);
             self.writer.definition(definition.key(), &payload);
         }
+        self.last = txid.0;
         self.writer.begin(txid, &begin);
         rlog::event::record::write_payload(&mut self.writer, &records.bytes);
         self.at += 100;

@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod apply;
 mod differential;
 mod dump_sql;
 mod harness;

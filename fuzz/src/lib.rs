@@ -3,6 +3,7 @@
 //!
 //! The oracle everywhere: an error or a result, never a panic, and memory bounded by the input and the limits of the format.
 
+pub mod binlog;
 pub mod binlog_rows;
 pub mod sqlite;
 

@@ -5,7 +5,7 @@
 //! pipe or a queue.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
@@ -209,7 +209,7 @@ pub fn rereadable(file: &mut File) -> Option<u64> {
     if !file.metadata().ok()?.is_file() {
         return None;
     }
-    file.seek(SeekFrom::Current(0)).ok()
+    file.stream_position().ok()
 }
 
 #[cfg(test)]

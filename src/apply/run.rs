@@ -533,13 +533,12 @@ impl Run<'_> {
             cascades_logged: header.cascades_logged,
             ..self.settings.clone()
         };
-        if let Some(writer) = &mut self.writer {
-            if writer.settings.source_family == settings.source_family
-                && writer.settings.cascades_logged == settings.cascades_logged
-            {
-                writer.header = header;
-                return Ok(());
-            }
+        if let Some(writer) = &mut self.writer
+            && writer.settings.source_family == settings.source_family
+            && writer.settings.cascades_logged == settings.cascades_logged
+        {
+            writer.header = header;
+            return Ok(());
         }
         let dead_letters = match (self.writer.take(), &self.options.dead_letter) {
             (Some(writer), _) => writer.dead_letters,

@@ -129,7 +129,6 @@ impl<'a> Scan<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
 
     #[test]
     fn the_length_of_a_frame_stands_where_the_layout_says() {

@@ -253,7 +253,7 @@ fn write_shortest(out: &mut Vec<u8>, ryu: &str, point: bool) {
         return;
     }
     let zeros = |out: &mut Vec<u8>, count: i32| out.resize(out.len() + count.max(0) as usize, b'0');
-    if at > 15 || at < -14 {
+    if !(-14..=15).contains(&at) {
         let (first, rest) = digits.split_at(1);
         out.extend_from_slice(first);
         if !rest.is_empty() {

@@ -37,7 +37,7 @@ impl Digest {
     }
 }
 
-/// Encodes frames into its buffer, which the caller drains ([`FrameWriter::take`] or [`FrameWriter::bytes`] and
+/// Encodes frames into its buffer, which the caller drains ([`FrameWriter::bytes`] and
 /// [`FrameWriter::clear`]) when it likes. No frame's bytes depend on when that is done.
 ///
 /// Payloads are written in place: [`FrameWriter::open`], append to [`FrameWriter::buffer`], [`FrameWriter::close`].

@@ -196,7 +196,8 @@ mod tests {
 
     #[test]
     fn every_translated_change_runs_and_keeps_values() {
-        let cases: &[(&str, &[(&str, &str)], &str)] = &[
+        type Renames = [(&'static str, &'static str)];
+        let cases: &[(&str, &Renames, &str)] = &[
             ("alter table t add column c int", &[], "1|x|NULL"),
             ("alter table t add column c int not null default 7", &[], "1|x|7"),
             ("alter table t add column c int not null", &[], "1|x|0"),

@@ -23,6 +23,7 @@ mod create;
 mod ddl;
 mod exact;
 mod plan;
+mod scan;
 mod session;
 mod state;
 mod statement;
@@ -33,11 +34,13 @@ use std::time::Duration;
 
 use mysql::prelude::Queryable as _;
 
+use crate::db::mysql::catalog::read_table;
 use crate::db::mysql::connect::{Fault, fault_of, server_error};
 use crate::db::mysql::{Connector, Family, ServerUrl, Session as Connection};
 use crate::error::{Class, Error, Result};
+use crate::event::TableDefinition;
 use crate::frame::Coordinate;
-use crate::target::{ChannelState, EPOCH_FACT, OpenOptions, Properties, Session, Settings, Target};
+use crate::target::{Cell, ChannelState, EPOCH_FACT, OpenOptions, Properties, Session, Settings, Target};
 
 /// Connections that apply at once at most; the servers' own default allows 151 in all.
 const WRITERS_MAX: usize = 64;
@@ -308,5 +311,30 @@ impl Target for MySqlTarget {
             settings.clone(),
             Arc::clone(&self.schema),
         )))
+    }
+
+    fn scan(
+        &mut self,
+        table: &TableDefinition,
+        after: Option<&[Option<Vec<u8>>]>,
+        limit: usize,
+        row: &mut dyn FnMut(&[Cell<'_>]),
+    ) -> Result<()> {
+        let database = match table.database.as_str() {
+            "" => self.connector.database().unwrap_or("").to_owned(),
+            database => database.to_owned(),
+        };
+        let found =
+            self.with("the table cannot be looked up", |control| read_table(control, &database, &table.table))?;
+        let server = found.ok_or_else(|| {
+            Error::config(format!("there is no table {database:?}.{:?}", table.table)).in_file(self.connector.name())
+        })?;
+        let (sql, columns) = scan::query(&server, table, after, limit)?;
+        // Rows that were handed on cannot be taken back: no second try.
+        let result = scan::rows(self.control()?, &sql, &columns, row);
+        result.map_err(|error| {
+            self.control = None;
+            server_error(error, "the table cannot be read").in_file(self.connector.name())
+        })
     }
 }

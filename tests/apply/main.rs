@@ -6,4 +6,5 @@ mod common;
 mod conflicts;
 mod ddl;
 mod once;
+mod snapshot;
 mod verbs;

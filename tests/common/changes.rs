@@ -5,7 +5,7 @@ use rlog::event::rows::{RowsHead, set_row_count};
 use rlog::event::table::{Column, ColumnKind, KeyPart, StringForm};
 use rlog::event::{RecordKind, RowsOp, Sign, Statement, TableDefinition};
 use rlog::frame::{
-    Abort, Begin, Commit, Coordinate, End, FrameWriter, Incarnation, Kind, Position, Progress, StreamHeader,
+    Abort, Begin, Chunk, Commit, Coordinate, End, FrameWriter, Incarnation, Kind, Position, Progress, StreamHeader,
     begin_flags,
 };
 
@@ -158,6 +158,26 @@ impl Source {
     /// A transaction that stands alone.
     pub fn barrier(&mut self, records: Records) -> Position {
         self.transaction_with(records, begin_flags::BARRIER)
+    }
+
+    /// A chunk of a snapshot at what has been reached.
+    pub fn chunk(&mut self, records: Records, chunk: Chunk) {
+        let begin = Begin {
+            prev: Coordinate(self.at),
+            flags: begin_flags::SNAPSHOT,
+            incarnation: self.incarnation,
+            chunk: Some(chunk),
+            ..Begin::default()
+        };
+        for definition in &records.definitions {
+            let mut payload = Vec::new();
+            definition.encode(&mut payload);
+            self.writer.definition(definition.key(), &payload);
+        }
+        self.writer.begin(Coordinate(self.at), &begin);
+        rlog::event::record::write_payload(&mut self.writer, &records.bytes);
+        let mut commit = Commit { end: Coordinate(self.at), incarnation: self.incarnation, ..Commit::default() };
+        self.writer.commit(Kind::Commit, &mut commit);
     }
 
     fn transaction_with(&mut self, records: Records, flags: u64) -> Position {

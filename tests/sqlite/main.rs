@@ -37,7 +37,7 @@ impl Setup {
         Setup {
             seed,
             page_size: 512 << rng.below(8),
-            encoding: rng.pick(&["UTF-8", "UTF-8", "UTF-16le", "UTF-16be"]),
+            encoding: rng.pick::<&str>(&["UTF-8", "UTF-8", "UTF-16le", "UTF-16be"]),
             auto_vacuum: rng.below(3),
             reserved,
             cache_pages: *rng.pick(&[2000, 2000, 5]),

@@ -40,56 +40,106 @@ fn is_plain(byte: u8) -> bool {
     (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\'
 }
 
+/// How many of the first bytes of valid UTF-8 may stand in a JSON string as they are: like [`plain_len`], but characters beyond ASCII count
+/// too, unless their first byte is one that some controlling character begins with.
+#[inline]
+fn calm_len(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{
+            _mm_cmpeq_epi8, _mm_loadu_si128, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8,
+        };
+        let (blocks, _) = bytes.as_chunks::<16>();
+        for block in blocks {
+            // SAFETY: SSE2 is part of x86_64, and the unaligned load reads exactly the 16 bytes of `block`.
+            let special = unsafe {
+                let block = _mm_loadu_si128(block.as_ptr().cast());
+                let is = |byte: u8| _mm_cmpeq_epi8(block, _mm_set1_epi8(byte as i8));
+                let control = _mm_cmpeq_epi8(_mm_min_epu8(block, _mm_set1_epi8(0x1f)), block);
+                let ascii = _mm_or_si128(_mm_or_si128(is(b'"'), is(b'\\')), _mm_or_si128(control, is(0x7f)));
+                let lead = _mm_or_si128(_mm_or_si128(is(0xc2), is(0xd8)), is(0xe2));
+                _mm_movemask_epi8(_mm_or_si128(ascii, lead))
+            };
+            if special != 0 {
+                return at + special.trailing_zeros() as usize;
+            }
+            at += 16;
+        }
+    }
+    let rest = bytes.get(at..).unwrap_or(&[]);
+    let calm = |byte: &u8| !is_plain(*byte) && (*byte < 0x80 || is_suspicious(*byte));
+    at + rest.iter().position(calm).unwrap_or(rest.len())
+}
+
+/// Whether a character that controls may begin with this byte: C1 with C2, the others of [`controls`] with D8 or E2.
+#[inline]
+fn is_suspicious(byte: u8) -> bool {
+    matches!(byte, 0xc2 | 0xd8 | 0xe2)
+}
+
 /// Appends `bytes` as a JSON string with its quotes; `false`, with nothing appended, when they are not UTF-8.
 #[inline]
 pub fn put_json_string(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
-    let start = out.len();
+    let plain = plain_len(bytes);
     out.reserve(bytes.len() + 2);
     out.push(b'"');
-    let plain = plain_len(bytes);
     let (clean, rest) = bytes.split_at_checked(plain).unwrap_or((bytes, &[]));
     out.extend_from_slice(clean);
     if !rest.is_empty() && !put_json_rest(out, rest) {
-        out.truncate(start);
+        out.truncate(out.len() - plain - 1);
         return false;
     }
     out.push(b'"');
     true
 }
 
-/// The part from the first byte that is not plain.
-fn put_json_rest(out: &mut Vec<u8>, mut bytes: &[u8]) -> bool {
-    let mut valid = false;
+/// The part from the first byte that is not plain. Nothing is appended when it is not UTF-8.
+fn put_json_rest(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
+    let Ok(text) = simdutf8::basic::from_utf8(bytes) else { return false };
+    let mut rest = text;
     loop {
-        let (clean, rest) = bytes.split_at_checked(plain_len(bytes)).unwrap_or((bytes, &[]));
-        out.extend_from_slice(clean);
-        let Some((&byte, after)) = rest.split_first() else { return true };
-        if byte < 0x80 {
-            put_json_ascii(out, byte);
-            bytes = after;
-            continue;
-        }
-        if !valid {
-            if std::str::from_utf8(rest).is_err() {
-                return false;
-            }
-            valid = true;
-        }
-        // Characters beyond ASCII go as they are, up to the next ASCII byte; the few that control are escaped.
-        let end = rest.iter().position(|byte| *byte < 0x80).unwrap_or(rest.len());
-        let (run, after) = rest.split_at_checked(end).unwrap_or((rest, &[]));
-        if run.iter().any(|byte| matches!(byte, 0xc2 | 0xd8 | 0xe2)) {
-            for c in std::str::from_utf8(run).unwrap_or("").chars() {
-                if controls(c) {
-                    put_json_unit(out, c as u32);
-                } else {
-                    out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-                }
-            }
+        // A run ends before the first byte of a character, so that the cut is at a boundary.
+        let (run, tail) = rest.split_at_checked(calm_len(rest.as_bytes())).unwrap_or((rest, ""));
+        out.extend_from_slice(run.as_bytes());
+        let Some(c) = tail.chars().next() else { return true };
+        if c.is_ascii() {
+            put_json_ascii(out, c as u8);
+        } else if controls(c) {
+            put_json_unit(out, c as u32);
         } else {
-            out.extend_from_slice(run);
+            out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
         }
-        bytes = after;
+        rest = tail.get(c.len_utf8()..).unwrap_or("");
+    }
+}
+
+/// Appends a short text without a call to copy it.
+#[inline(always)]
+pub fn put_short(out: &mut Vec<u8>, text: &[u8]) {
+    let length = text.len();
+    if length > 32 || length < 4 {
+        out.extend_from_slice(text);
+        return;
+    }
+    out.reserve(32);
+    let at = out.len();
+    // SAFETY: there is room for 32 bytes behind `at`, and `text` has 4 to 32. Each pair of copies covers `length` bytes from both
+    // ends, of a width that `length` has at least.
+    unsafe {
+        let from = text.as_ptr();
+        let to = out.as_mut_ptr().add(at);
+        if length >= 16 {
+            std::ptr::copy_nonoverlapping(from, to, 16);
+            std::ptr::copy_nonoverlapping(from.add(length - 16), to.add(length - 16), 16);
+        } else if length >= 8 {
+            std::ptr::copy_nonoverlapping(from, to, 8);
+            std::ptr::copy_nonoverlapping(from.add(length - 8), to.add(length - 8), 8);
+        } else {
+            std::ptr::copy_nonoverlapping(from, to, 4);
+            std::ptr::copy_nonoverlapping(from.add(length - 4), to.add(length - 4), 4);
+        }
+        out.set_len(at + length);
     }
 }
 
@@ -187,6 +237,24 @@ mod tests {
                 assert_eq!(serde_json::from_str::<String>(&written).unwrap(), text);
                 assert!(!written.chars().any(controls), "{written:?}");
             }
+        }
+    }
+
+    /// The three first bytes are all that [`is_suspicious`] has to know.
+    #[test]
+    fn every_character_that_controls_begins_with_a_suspicious_byte() {
+        for c in ('\u{80}'..=char::MAX).filter(|c| controls(*c)) {
+            assert!(is_suspicious(c.encode_utf8(&mut [0; 4]).as_bytes()[0]), "{c:?}");
+        }
+    }
+
+    #[test]
+    fn short_texts_are_copied_whole() {
+        let text: Vec<u8> = (0..80).collect();
+        for length in 0..text.len() {
+            let mut out = vec![9];
+            put_short(&mut out, &text[..length]);
+            assert_eq!(out[1..], text[..length]);
         }
     }
 

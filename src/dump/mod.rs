@@ -194,7 +194,7 @@ impl Options {
         if let Some(Bound::Time(us)) = self.selection.since {
             source.since_us = Some(us);
         }
-        Opening { follow, channel: channel.to_owned(), source }
+        Opening { follow, channel: channel.to_owned(), source, in_process: false }
     }
 }
 
@@ -266,7 +266,7 @@ fn walk_all(
     let mut abort = None;
     for (number, operand) in operands.iter().enumerate() {
         let follow = options.follow && number + 1 == operands.len();
-        let mut input = Input::open(operand, &options.opening(follow))?;
+        let mut input = Input::open(operand, &Opening { in_process: true, ..options.opening(follow) })?;
         let walked = walk_one(&mut input, walk, printer, out);
         input.take_notes().iter().for_each(|text| note(text));
         abort = walked?;

@@ -1,10 +1,7 @@
 //! Row images as JSON objects, by a plan that is made once a definition and column set.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
 use super::same;
-use crate::dump::escape::put_json_string;
+use crate::dump::escape::{plain_len, put_json_string, put_short};
 use crate::dump::table::Table;
 use crate::event::charset::{self, Decoder};
 use crate::event::text;
@@ -20,6 +17,8 @@ enum How {
     Unsigned(u8),
     /// Counted characters that are UTF-8 or ASCII, or whose charset is not known.
     Text,
+    /// Counted characters of a charset in which ASCII is ASCII.
+    AsciiAlike,
     /// Counted bytes.
     Bytes,
     /// Everything else, through its text.
@@ -83,7 +82,7 @@ impl Keys {
             self.bytes.push(b',');
         }
         self.found += 1;
-        self.bytes.extend_from_slice(name_and_value);
+        put_short(&mut self.bytes, name_and_value);
     }
 
     /// Appends `,"key":{…}` when the image had the whole key.
@@ -91,7 +90,7 @@ impl Keys {
     pub fn put(&self, out: &mut Vec<u8>, plan: &TablePlan) {
         if self.found > 0 && self.found == plan.key_columns {
             out.extend_from_slice(b",\"key\":{");
-            out.extend_from_slice(&self.bytes);
+            put_short(out, &self.bytes);
             out.push(b'}');
         }
     }
@@ -140,6 +139,7 @@ fn how(column: &Column) -> How {
         ColumnKind::String { .. } => match charset::decoder(&column.charset) {
             Decoder::Binary => How::Bytes,
             Decoder::Utf8 => How::Text,
+            Decoder::Single(_) | Decoder::Ascii => How::AsciiAlike,
             _ => How::Other,
         },
         ColumnKind::Geometry | ColumnKind::Vector => How::Bytes,
@@ -212,7 +212,7 @@ impl ImagePlan {
                 out.push(b',');
             }
             let member = out.len();
-            out.extend_from_slice(&column.name);
+            put_short(out, &column.name);
             if nulls.get(place / 8)? >> (place % 8) & 1 == 1 {
                 out.extend_from_slice(b"null");
             } else {
@@ -223,6 +223,15 @@ impl ImagePlan {
                         let bytes = take_counted(input)?;
                         if !put_json_string(out, bytes) {
                             put_base64(out, bytes);
+                        }
+                    }
+                    How::AsciiAlike => {
+                        let bytes = take_counted(input)?;
+                        if plain_len(bytes) == bytes.len() {
+                            put_json_plain(out, bytes);
+                        } else {
+                            let definition = plan.definitions.get(index)?;
+                            put_other(out, Value::String(bytes), definition, &mut keys.scratch);
                         }
                     }
                     How::Bytes => put_base64(out, take_counted(input)?),
@@ -273,14 +282,23 @@ fn put_signed(out: &mut Vec<u8>, raw: u64, bytes: u8) {
     let value = (raw << shift) as i64 >> shift;
     let mut buffer = itoa::Buffer::new();
     let text = buffer.format(value).as_bytes();
-    if value.unsigned_abs() <= EXACT_MAX { out.extend_from_slice(text) } else { put_quoted(out, text) }
+    if value.unsigned_abs() <= EXACT_MAX { put_short(out, text) } else { put_quoted(out, text) }
 }
 
 #[inline]
 fn put_unsigned(out: &mut Vec<u8>, value: u64) {
     let mut buffer = itoa::Buffer::new();
     let text = buffer.format(value).as_bytes();
-    if value <= EXACT_MAX { out.extend_from_slice(text) } else { put_quoted(out, text) }
+    if value <= EXACT_MAX { put_short(out, text) } else { put_quoted(out, text) }
+}
+
+/// A string of which nothing needs an escape.
+#[inline]
+fn put_json_plain(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.reserve(bytes.len() + 2);
+    out.push(b'"');
+    put_short(out, bytes);
+    out.push(b'"');
 }
 
 #[inline]
@@ -293,11 +311,7 @@ fn put_quoted(out: &mut Vec<u8>, text: &[u8]) {
 /// `{"base64":"…"}`, the form of bytes that are no text.
 pub fn put_base64(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(b"{\"base64\":\"");
-    let start = out.len();
-    out.resize(start + bytes.len().div_ceil(3) * 4, 0);
-    let room = out.get_mut(start..).unwrap_or(&mut []);
-    let written = STANDARD.encode_slice(bytes, room).unwrap_or(0);
-    out.truncate(start + written);
+    base64_simd::STANDARD.encode_append(bytes, out);
     out.extend_from_slice(b"\"}");
 }
 

@@ -11,3 +11,4 @@ mod harness;
 mod mysql_apply;
 #[cfg(feature = "mysql")]
 mod mysql_target;
+mod values;

@@ -7,12 +7,15 @@
 //! the next CREATE TABLE they are known again. What is known may still be wrong (a table created before the log began
 //! under another definition), so a definition is made only where count and types of the log's columns agree with it.
 //!
-//! [`token`] reads words, [`cursor`] walks them, [`column`] knows types, [`parse`] statements; this file applies them.
+//! [`token`] reads words, [`cursor`] walks them, [`column`] knows types, [`parse`] and [`alter`] statements; this file applies them to each
+//! [`table`], and [`steps`] tells them to appliers.
 
+mod alter;
 mod column;
 mod cursor;
 mod parse;
 mod steps;
+mod table;
 mod token;
 
 use std::borrow::Cow;
@@ -21,32 +24,19 @@ use std::collections::BTreeMap;
 use column::{Characters, Defined};
 use cursor::{Cursor, Unclear};
 use parse::{Action, Change, Item, NewKey, NewTable, Place};
+use table::no_column;
 use token::{Dialect, Lexer};
 
 pub use steps::{Index, Step, Steps, steps};
+pub use table::Table;
 
-use crate::event::table::{Column, ColumnKind, Key, KeyPart};
+use crate::event::table::{Column, ColumnKind};
 use crate::event::{Statement, TableDefinition, charset};
 
 /// Bit of `sql_mode`: `"` quotes names.
 const ANSI_QUOTES: u64 = 1 << 2;
 /// Bit of `sql_mode`: backslashes in strings are only that.
 const NO_BACKSLASH_ESCAPES: u64 = 1 << 20;
-
-/// A table as its DDL describes it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Table {
-    /// Columns and keys. Kinds are those that a server of today uses for the types.
-    pub definition: TableDefinition,
-    /// Charset of columns that name none; empty: not known.
-    pub charset: String,
-    /// Collation of columns that name none; empty for the charset's default.
-    pub collation: String,
-    /// Columns, by index, whose charset is the table's.
-    inherits: Vec<bool>,
-    /// Its last two columns hold the system period without having been declared.
-    implicit_period: bool,
-}
 
 /// The session that a statement ran in, as far as it changes how its text is read.
 #[derive(Clone, Copy, Debug, Default)]
@@ -518,138 +508,11 @@ impl Schema {
     }
 }
 
-fn no_column(name: &str) -> Unclear {
-    Unclear(format!("there is no column {name}"))
-}
-
 /// MariaDB's JSON is a text.
 fn json_as_text(column: &mut Column) {
     column.kind = ColumnKind::String { form: crate::event::table::StringForm::Long, bytes_max: u32::MAX };
     column.charset = "utf8mb4".into();
     column.collation = charset::collation_number("utf8mb4_bin", true).unwrap_or(0);
-}
-
-impl Table {
-    fn characters(&self) -> Characters {
-        Characters { charset: self.charset.clone(), collation: self.collation.clone() }
-    }
-
-    fn column(&self, name: &str) -> Option<usize> {
-        self.definition.column_index(name)
-    }
-
-    fn with_column(&mut self, at: usize, change: impl FnOnce(&mut Column)) {
-        if let Some(column) = self.definition.columns.get_mut(at) {
-            change(column);
-        }
-    }
-
-    /// Columns without those that system versioning added: new ones go in front of them.
-    fn declared(&self) -> usize {
-        self.definition.columns.len().saturating_sub(if self.implicit_period { 2 } else { 0 })
-    }
-
-    fn place(&self, place: &Place, here: usize) -> Result<usize, Unclear> {
-        match place {
-            Place::Here => Ok(here),
-            Place::First => Ok(0),
-            Place::After(name) => self.column(name).map(|at| at + 1).ok_or_else(|| no_column(name)),
-        }
-    }
-
-    fn add_period(&mut self) {
-        for name in ["row_start", "row_end"] {
-            let mut column = Column::new(name, ColumnKind::Timestamp { fsp: 6 });
-            column.nullable = Some(false);
-            column.generated = true;
-            column.invisible = true;
-            column.sql_type = "timestamp(6)".into();
-            self.definition.columns.push(column);
-            self.inherits.push(false);
-        }
-        self.implicit_period = true;
-    }
-
-    fn add_key(&mut self, key: NewKey) -> Result<(), Unclear> {
-        // A key with an expression says nothing about rows that could be used.
-        let Some(names) = key.parts else { return Ok(()) };
-        let mut parts = Vec::with_capacity(names.len());
-        for (name, prefix) in &names {
-            let column = self.column(name).ok_or_else(|| no_column(name))?;
-            parts.push(KeyPart { column: column as u32, prefix: *prefix });
-        }
-        if key.primary {
-            for part in &parts {
-                self.with_column(part.column as usize, |column| column.nullable = Some(false));
-            }
-            self.definition.primary_key = parts;
-            return Ok(());
-        }
-        let mut name = key.name;
-        if name.is_empty() {
-            let first = names.first().map_or("", |(name, _)| name);
-            let taken = |name: &str| self.definition.unique_keys.iter().any(|key| key.name.eq_ignore_ascii_case(name));
-            name = first.to_owned();
-            let mut number = 2;
-            while taken(&name) {
-                name = format!("{first}_{number}");
-                number += 1;
-            }
-        }
-        self.definition.unique_keys.push(Key { name, parts });
-        Ok(())
-    }
-
-    fn drop_column(&mut self, at: usize) {
-        if at >= self.definition.columns.len() {
-            return;
-        }
-        self.definition.columns.remove(at);
-        self.inherits.remove(at);
-        let without = |parts: &mut Vec<KeyPart>| {
-            parts.retain(|part| part.column as usize != at);
-            for part in parts {
-                part.column -= u32::from(part.column as usize > at);
-            }
-        };
-        without(&mut self.definition.primary_key);
-        self.definition.unique_keys.iter_mut().for_each(|key| without(&mut key.parts));
-        self.definition.unique_keys.retain(|key| !key.parts.is_empty());
-    }
-
-    fn move_column(&mut self, from: usize, place: &Place) -> Result<(), Unclear> {
-        let mut to = self.place(place, from)?;
-        if to > from {
-            to -= 1;
-        }
-        let column = self.definition.columns.remove(from);
-        let inherits = self.inherits.remove(from);
-        self.definition.columns.insert(to, column);
-        self.inherits.insert(to, inherits);
-        let moved = |index: usize| match index {
-            _ if index == from => to,
-            _ if from < index && index <= to => index - 1,
-            _ if to <= index && index < from => index + 1,
-            _ => index,
-        };
-        let keys = self.definition.unique_keys.iter_mut().flat_map(|key| &mut key.parts);
-        for part in self.definition.primary_key.iter_mut().chain(keys) {
-            part.column = moved(part.column as usize) as u32;
-        }
-        Ok(())
-    }
-
-    fn convert(&mut self, characters: &Characters) {
-        self.charset.clone_from(&characters.charset);
-        self.collation.clone_from(&characters.collation);
-        for column in &mut self.definition.columns {
-            let text = matches!(column.kind, ColumnKind::String { .. } | ColumnKind::Enum | ColumnKind::Set);
-            if text && column.charset != "binary" {
-                column::set_characters(column, characters);
-            }
-        }
-        self.inherits.iter_mut().for_each(|inherits| *inherits = true);
-    }
 }
 
 /// A dump without its triggers, routines and events, which stand between DELIMITER lines and hold statements of their own.
@@ -677,7 +540,7 @@ fn without_routines(text: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::table::{Sign, StringForm};
+    use crate::event::table::{KeyPart, Sign, StringForm};
 
     fn follow(statements: &[&str]) -> Schema {
         let mut schema = Schema::new();

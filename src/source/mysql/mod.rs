@@ -4,7 +4,7 @@
 //! files     which files, in which order          data      their bytes: a map, or a stream's buffer
 //! event     framing, formats, checksums          decrypt, compress
 //! query, load, gtid                              what single events say
-//! table_map, definition, image, wire             tables and rows
+//! table_map, definition, image, ops, values, wire   tables and rows
 //! tables    table maps, compiled and kept        selection  --after, --until, --since
 //! group     a transaction being gathered         windows    what may run beside what
 //! decoder   events -> groups -> frames
@@ -23,6 +23,7 @@ pub mod group;
 pub mod gtid;
 pub mod image;
 pub mod load;
+mod ops;
 pub mod prega;
 pub mod query;
 pub mod reader;

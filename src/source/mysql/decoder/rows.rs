@@ -184,18 +184,25 @@ impl Decoder {
             partial_json,
             time_s: event.header.timestamp,
         };
-        while !input.images.is_empty() {
+        // Also without images: a row may have no columns, and then no bytes.
+        loop {
             let Some(slot) = self.tables.get(parts.id) else { break };
             let done = slot
                 .plan
                 .transcode(&input, self.group.records(), RECORD_BYTES)
                 .map_err(|EventError(what)| event.damage(what))?;
-            if done.consumed == 0 {
+            if done.rows == 0 {
+                break;
+            }
+            if done.consumed == 0 && !input.images.is_empty() {
                 return Err(event.damage("its rows have no bytes"));
             }
             input.images = input.images.get(done.consumed..).unwrap_or(&[]);
             self.group.count(key, parts.op, u64::from(done.rows));
             self.after_record(out);
+            if input.images.is_empty() {
+                break;
+            }
         }
         Ok(())
     }

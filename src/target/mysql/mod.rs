@@ -305,12 +305,10 @@ impl Target for MySqlTarget {
         if connection.family == Family::MariaDb {
             let _ = connection.run("SET SESSION binlog_annotate_row_events=OFF");
         }
-        Ok(Box::new(session::MySqlSession::new(
-            self.connector.clone(),
-            connection,
-            settings.clone(),
-            Arc::clone(&self.schema),
-        )))
+        let mut session =
+            session::MySqlSession::new(self.connector.clone(), connection, settings.clone(), Arc::clone(&self.schema));
+        session.foreign_keys().map_err(Error::from)?;
+        Ok(Box::new(session))
     }
 
     fn scan(

@@ -88,6 +88,17 @@ impl MySqlSession {
         if let Some(native) = self.native {
             return Ok(native);
         }
+        // A server that hides conflicts of row events, or fires triggers for them, gets SQL.
+        let hides =
+            self.session.variable("global.slave_exec_mode").is_some_and(|mode| !mode.eq_ignore_ascii_case("STRICT"));
+        let fires = self
+            .session
+            .variable("global.slave_run_triggers_for_rbr")
+            .is_some_and(|value| !value.eq_ignore_ascii_case("NO"));
+        if hides || fires {
+            self.native = Some(false);
+            return Ok(false);
+        }
         let sql = binlog_statement::format_description(self.session.family, &self.session.version);
         let mut sent = self.run(&sql);
         if sent.is_ok() && self.session.family == Family::MySql {
@@ -106,6 +117,16 @@ impl MySqlSession {
     /// Whether foreign keys act on what is applied (rule 11): not if the log has the cascades' rows already.
     fn cascades(&self) -> bool {
         self.settings.cascades_logged != Some(true)
+    }
+
+    /// Turns foreign keys off in the session where they must not act; row events carry a flag of their own.
+    pub(super) fn foreign_keys(&mut self) -> Outcome {
+        match self.cascades() {
+            true => Ok(()),
+            false => self
+                .run("SET SESSION foreign_key_checks=0")
+                .map_err(|error| failure(error, "foreign keys cannot be turned off")),
+        }
     }
 
     fn plan(&mut self, table: &Arc<Table>) -> Outcome<Arc<Plan>> {
@@ -423,6 +444,7 @@ impl MySqlSession {
                 Class::TryAgain => Failure::new(Cause::Lost, error),
                 _ => Failure::from(error),
             })?;
+            self.foreign_keys()?;
         }
         Ok(())
     }

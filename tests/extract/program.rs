@@ -53,7 +53,7 @@ fn a_failure_travels_down_the_pipe_even_before_the_stream_began() {
 
 #[test]
 fn sources_of_later_versions_are_refused_by_name() {
-    for address in ["mysql://root@localhost", "sqlite:app.db", "postgres://localhost/db"] {
+    for address in ["mysql://root@localhost", "postgres://localhost/db"] {
         rlog("rlog-extract").arg(address).assert().code(69).stderr(contains("not built yet"));
     }
     rlog("rlog-extract").args(["--config", "/no/such/rlog.toml", "-"]).assert().code(66);
@@ -168,4 +168,27 @@ fn check_tells_what_would_be_read_and_writes_no_frames() {
         .success()
         .stderr(contains("3 transactions, 3 rows"));
     assert!(std::fs::read_to_string(metrics).unwrap().contains("rlog_extract_transactions 3"));
+}
+
+#[test]
+fn a_queue_tells_where_to_resume_across_files() {
+    let folder = scratch();
+    let mut second = Log::maria();
+    second.bytes.truncate(4);
+    second.time += 1000;
+    second.format("10.11.18-MariaDB-log", 0, 0);
+    second.maria_transaction(4, &[(4, "row")]).rotate("bin.000003");
+    let paths = [log().write(folder.path(), "bin.000001"), second.write(folder.path(), "bin.000002")];
+    let queue = folder.path().join("q");
+    let put = |logs: &str| {
+        let script =
+            format!("rlog-extract -q --confirm \"$1\" {logs} | rlog-queue put -q \"$1\" && rlog-queue last \"$1\"");
+        let done = shell(&script).arg(&queue).args(&paths).assert().success();
+        String::from_utf8(done.get_output().stdout.clone()).unwrap()
+    };
+    assert!(put("\"$2\"").starts_with("2:4-4,"));
+    assert!(put("\"$2\" \"$3\"").starts_with("3:4-4,"));
+    assert!(put("\"$2\" \"$3\"").starts_with("3:4-4,"));
+    let out = rlog("rlog-queue").arg("get").arg(&queue).assert().success();
+    assert_eq!(commits(&out.get_output().stdout), 4);
 }

@@ -81,6 +81,8 @@ pub struct Decoder {
     // Behind the last group that left no frames, if that is not `reached`.
     passed: Option<Coordinate>,
     passed_time: u32,
+    // Where the last ROTATE said that the log goes on.
+    rotated_to: Coordinate,
     passed_gtids: bool,
     notes: Vec<String>,
     notes_dropped: u64,
@@ -181,6 +183,7 @@ impl Decoder {
             header_written: false,
             passed: None,
             passed_time: 0,
+            rotated_to: Coordinate::default(),
             passed_gtids: false,
             notes: Vec::new(),
             notes_dropped: 0,
@@ -303,7 +306,7 @@ impl Decoder {
 
     /// The end of the logs was reached, at this offset of the current file.
     pub fn caught_up(&mut self, offset: u64) -> Result<()> {
-        let end = self.coordinate(offset)?.max(self.passed.unwrap_or_default());
+        let end = self.coordinate(offset)?.max(self.rotated_to);
         self.selection.caught_up(end)
     }
 
@@ -337,6 +340,7 @@ impl Decoder {
         let next = files::split_name(name).map(|(_, number)| number);
         let unanchored = self.header.unanchored;
         if let Some(to) = next.filter(|_| !unanchored).and_then(|number| Coordinate::new(number, at)) {
+            self.rotated_to = to;
             self.pass(to, 0);
         }
     }

@@ -1,7 +1,7 @@
 //! Several sessions into a real MariaDB: order, stalls, holes, failures.
 
 use crate::common::changes::{Records, Source, table};
-use crate::common::{Server, rlog, scratch};
+use crate::common::{Server, rlog};
 
 fn run(server: &Server, stream: &[u8], options: &[&str]) -> (i32, String) {
     let output = rlog("rlog-apply")

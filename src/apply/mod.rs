@@ -1,6 +1,6 @@
 //! Applying transactions to a target, exactly once.
 //!
-//! [`input`] puts whole transactions together; [`state`] judges each against what the target remembers; the loop ([`run`])
+//! [`input`] puts whole transactions together; [`state`] judges each against what the target remembers; the loop ([`mod@run`])
 //! gathers them into batches, one target transaction each, and [`writer`] has them executed and committed. Whatever fails in a
 //! batch is rolled back and run again singly, row by row, where [`conflict`] policy decides. [`schedule`] says what may run at the same
 //! time on targets with several writers.

@@ -118,7 +118,7 @@ fn put_json_rest(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
 #[inline(always)]
 pub fn put_short(out: &mut Vec<u8>, text: &[u8]) {
     let length = text.len();
-    if length > 32 || length < 4 {
+    if !(4..=32).contains(&length) {
         out.extend_from_slice(text);
         return;
     }

@@ -2,6 +2,8 @@
 //!
 //! `apply::run` is the loop, `target` the databases, `apply::status` what `status` tells; here are their arguments, the
 //! signals, the progress bar and the metrics file.
+// The same comments are the help, where brackets are for what may be left out.
+#![allow(rustdoc::broken_intra_doc_links)]
 
 use std::path::PathBuf;
 use std::sync::Arc;

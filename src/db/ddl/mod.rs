@@ -7,8 +7,8 @@
 //! the next CREATE TABLE they are known again. What is known may still be wrong (a table created before the log began
 //! under another definition), so a definition is made only where count and types of the log's columns agree with it.
 //!
-//! [`token`] reads words, [`cursor`] walks them, [`column`] knows types, [`parse`] and [`alter`] statements; this file applies them to each
-//! [`table`], and [`steps`] tells them to appliers.
+//! [`token`] reads words, [`cursor`] walks them, [`mod@column`] knows types, [`parse`] and [`alter`] statements; this file applies them to each
+//! [`table`], and [`mod@steps`] tells them to appliers.
 
 mod alter;
 mod column;

@@ -1,6 +1,6 @@
 //! SQLite as rlog uses it: the bundled engine, write-ahead log, synchronous=FULL.
 //!
-//! [`Connection`] holds prepared statements by number ([`Prepared`]), since looking one up by its text costs more than
+//! [`Connection`] holds prepared statements by number (`Prepared`), since looking one up by its text costs more than
 //! executing it. [`types`] maps tables and values of other engines, [`translate`] their DDL.
 //!
 //! Danger: POSIX locks vanish when *any* descriptor of the file is closed in the process. Nothing in a process that

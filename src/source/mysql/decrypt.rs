@@ -130,7 +130,7 @@ impl Decryption {
         Ok(Decryption { aes, nonce, mode: None })
     }
 
-    /// Decrypts the event at offset `at` into `out`. The result is plausible (see [`Decryption::plausible`]) or refused.
+    /// Decrypts the event at offset `at` into `out`. The result is plausible (see `plausible`) or refused.
     pub fn event(&mut self, encrypted: &[u8], at: u64, out: &mut Vec<u8>) -> Result<()> {
         let modes: &[Mode] = match self.mode {
             Some(Mode::Cbc) => &[Mode::Cbc],

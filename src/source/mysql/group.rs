@@ -168,7 +168,7 @@ impl Group {
         context.user_variables.clear();
     }
 
-    /// The buffer to which records are appended; [`Group::written`] afterwards.
+    /// The buffer to which records are appended; `written` afterwards.
     #[inline]
     pub fn records(&mut self) -> &mut Vec<u8> {
         &mut self.payload

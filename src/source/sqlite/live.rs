@@ -13,7 +13,7 @@
 //! Resuming: the saved position names log, frame and the frame's checksums. If the log still is that one, holds that
 //! very frame, and no checkpoint has tried to copy back anything behind it (which the wal-index says), then database file
 //! and log together still have the state of the position, and reading goes on exactly. If not, the state before is
-//! gone, and only a shadow has it ([`super::shadow`]); without one this is a gap (81).
+//! gone, and only a shadow has it; without one this is a gap (81).
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
@@ -203,7 +203,7 @@ impl Live {
                         "between this run and the last one a checkpoint has taken away what the log held",
                     )
                     .in_file(name)
-                    .hint("`rlog-extract --resnapshot` starts anew; `--shadow FILE` bridges such gaps, `--follow` avoids them"));
+                    .hint("`rlog-extract --resnapshot` starts anew; a run with `--follow` that never ends avoids such gaps"));
                 }
                 (position.end.file(), frame)
             }

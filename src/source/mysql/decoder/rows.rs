@@ -185,8 +185,7 @@ impl Decoder {
             time_s: event.header.timestamp,
         };
         // Also without images: a row may have no columns, and then no bytes.
-        loop {
-            let Some(slot) = self.tables.get(parts.id) else { break };
+        while let Some(slot) = self.tables.get(parts.id) {
             let done = slot
                 .plan
                 .transcode(&input, self.group.records(), RECORD_BYTES)

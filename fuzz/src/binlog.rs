@@ -110,7 +110,7 @@ fn read(log: Vec<u8>) {
                 break;
             }
             Ok(source::Step::More) => {}
-            Ok(source::Step::Idle) | Err(_) => break,
+            Ok(source::Step::Idle | source::Step::Waited) | Err(_) => break,
         }
     }
     // Whatever was written is right, and prints.

@@ -120,7 +120,6 @@ fn every_type_arrives_through_the_queue() {
 }
 
 #[test]
-#[ignore = "open defect: a kill around an ALTER was seen once to run it twice (1060)"]
 fn an_applier_that_is_killed_again_and_again_applies_everything_once() {
     let source = source();
     load(&source, 600);

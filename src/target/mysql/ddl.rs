@@ -28,6 +28,8 @@ use crate::target::{Cause, ConflictClass, DdlOutcome, Failure, Outcome};
 
 /// Name of the fact that is the marker.
 pub(super) const MARKER: &str = "ddl";
+/// How long the DDL of an applier that is gone is waited for.
+const DDL_WAIT_S: u32 = 60;
 
 /// What a statement does, by its first words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,12 +105,40 @@ pub(super) fn execute(session: &mut MySqlSession, statement: &Statement<'_>) -> 
         return Ok(DdlOutcome::PassedOver("accounts and privileges are the target's own".into()));
     }
     let position = session.head.position.to_string();
+    // A killed applier's server thread goes on with its DDL, and keeps this lock until that has ended: before, nothing can be judged.
+    let lock = format!("rlog-ddl-{:016x}", xxh3_64(channel.as_bytes()));
+    let held: Option<Option<u8>> = session
+        .session
+        .conn()
+        .query_first(format!("SELECT GET_LOCK('{lock}', {DDL_WAIT_S})"))
+        .map_err(|error| failure(error, "the lock of a DDL cannot be had"))?;
+    if held.flatten() != Some(1) {
+        return Err(Failure::new(
+            Cause::Other,
+            Error::new(Class::TryAgain, "the server still executes a DDL of an applier that is gone"),
+        ));
+    }
+    let done = judged(session, statement, &text, kind, &position);
+    // When the connection is lost the lock is, too.
+    let _ = session.session.conn().query_drop(format!("DO RELEASE_LOCK('{lock}')"));
+    done
+}
+
+/// [`execute`] behind the lock: no other session executes a DDL of this channel.
+fn judged(
+    session: &mut MySqlSession,
+    statement: &Statement<'_>,
+    text: &str,
+    kind: Kind,
+    position: &str,
+) -> Outcome<DdlOutcome> {
+    let channel = session.settings.channel.clone();
     let hashes = hashes(session, statement)?;
     let marker = format!("{position}\n{:016x}\n{}", xxh3_64(&statement.sql), hashes.join(","));
     let old = state::fact(session.session.conn(), &channel, MARKER)
         .map_err(|error| failure(error, "the marker of a DDL cannot be read"))?;
     let again = match old.as_deref().map(|old| (old, old.splitn(3, '\n').collect::<Vec<_>>())) {
-        Some((old, parts)) if parts.first() == Some(&position.as_str()) => {
+        Some((old, parts)) if parts.first() == Some(&position) => {
             let before: Vec<&str> =
                 parts.get(2).filter(|text| !text.is_empty()).map(|text| text.split(',').collect()).unwrap_or_default();
             let as_before = before.len() == hashes.len() && before.iter().zip(&hashes).all(|(a, b)| a == b);
@@ -124,7 +154,7 @@ pub(super) fn execute(session: &mut MySqlSession, statement: &Statement<'_>) -> 
                         Cause::Other,
                         Error::new(
                             Class::Conflict,
-                            format!("a run ended while this was being executed, and nothing shows whether it was done: {}", shortened(&text)),
+                            format!("a run ended while this was being executed, and nothing shows whether it was done: {}", shortened(text)),
                         )
                         .hint("look whether the target has it; if so: rlog-apply skip POSITION; if not, run it by hand first"),
                     ));
@@ -144,10 +174,10 @@ pub(super) fn execute(session: &mut MySqlSession, statement: &Statement<'_>) -> 
     let result = session.run(&sql);
     if let Err(error) = result {
         if fault_of(&error) == Fault::Lost {
-            return Err(failure(error, &shortened(&text)));
+            return Err(failure(error, &shortened(text)));
         }
         session.plain_context()?;
-        return failed(session, kind, again, &text, error);
+        return failed(session, kind, again, text, error);
     }
     session.plain_context()?;
     Ok(DdlOutcome::Applied)

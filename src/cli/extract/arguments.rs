@@ -1,0 +1,222 @@
+//! rlog-extract's command line, and what its manual says besides the options.
+
+use std::path::PathBuf;
+
+use clap::Args as _;
+
+use crate::cli::Manual;
+
+pub(super) const MANUAL: Manual = Manual {
+    examples: &[
+        ("Keep what a server's logs hold", "rlog-extract /var/lib/mysql/mysql-bin.0000* | rlog-queue put spool"),
+        (
+            "Go on where a queue ends",
+            "rlog-extract --after \"$(rlog-queue last spool)\" mysql-bin.0000* | rlog-queue put spool",
+        ),
+        ("See what happened since ten o'clock", "rlog-extract --since 10:00 mysql-bin.000042 | rlog-dump -"),
+        (
+            "Read a log that comes through a pipe",
+            "zcat mysql-bin.000042.gz | rlog-extract --log-name mysql-bin.000042 - > 42.rlog",
+        ),
+        (
+            "Read logs without column names",
+            "rlog-extract --schema schema.sql --tables 'shop.*' mysql-bin.000042 > shop.rlog",
+        ),
+        (
+            "Replicate a live SQLite database into a queue; repeat the same command after any failure",
+            "rlog-extract --follow --snapshot --confirm spool sqlite:app.db | rlog-queue put spool",
+        ),
+        ("See what a SQLite log holds, without touching the database", "rlog-extract app.db-wal | rlog-dump -"),
+        ("Read MariaDB's encrypted logs", "rlog-extract --key-file /etc/mysql/keys bin.000042 > 42.rlog"),
+    ],
+    sections: &[
+        ("SOURCES", SOURCES),
+        ("ENDS OF LOGS", ENDS),
+        ("NAMES AND TYPES OF COLUMNS", NAMES),
+        ("WINDOWS", WINDOWS),
+    ],
+    files: &[],
+    environment: &[("TZ", "The zone of times without one.")],
+    see_also: &["mariadb-binlog(1)", "mysqlbinlog(1)"],
+};
+
+const SOURCES: &str = "\
+Several files of one server are one stream, in log order, whatever the order of the arguments. Index files (`.idx`, `.index`) and empty files
+that a glob catches are passed over with a note. A file that is missing between two is a gap: everything before it is written, then the
+exit status is 81.
+
+Binary and relay logs of MySQL 3.23 to 9.x and MariaDB 5.1 to 12.x are read, compressed and (MariaDB) encrypted ones too. Events of relay logs
+have the position that they had in their source's log. Transactions are numbered by file number and offset; standard input and renamed files need
+`--log-name`, else the stream is unanchored and rlog-queue refuses it.
+
+Rows of the server's own tables (`mysql.*`) and of rlog's are left out.
+
+`sqlite:PATH` is a live SQLite database in WAL mode: its write-ahead log is decoded page by page while the application goes on. Nothing is written to the database. A read
+transaction keeps checkpoints from taking away what is not confirmed yet; the application's own RESTART and TRUNCATE checkpoints report busy meanwhile. `PATH` or `PATH-wal` reads
+database file and log as files at rest. Statements, their order inside a transaction and times are not in that log. Databases in rollback-journal
+mode, with locking_mode=EXCLUSIVE, encrypted, or on network file systems cannot be read.";
+
+const ENDS: &str = "\
+A log that ends inside a transaction ends the stream with 82, once everything before is written. There are two exceptions. The last file may
+still be written: when it is flagged in use, the exit status is 0, and the end frame says how many bytes are left. And when the next
+file says that the server had crashed and restarted, it has rolled the unfinished transaction back: it is left out, with a note.
+
+An event whose checksum is wrong ends the stream with 65 and its offset; at the very end of a log in use it counts as unfinished.";
+
+const NAMES: &str = "\
+Names and types come from the log itself when the server was told to write them (`binlog_row_metadata=FULL`); else from CREATE and ALTER TABLE
+statements in the log, and from `--schema`; else columns are called `@1`, `@2` and so on, with a note. A schema file is what `mysqldump --no-data` writes, as of the
+start of the log; statements in the log change it from there.";
+
+const WINDOWS: &str = "\
+Each transaction says which earlier one it must wait for, so that rlog-apply can run others at the same time. `source` takes what the server
+recorded when it committed (MySQL's logical clock, MariaDB's group commits). `writeset` compares the keys of rows; it needs to know primary, unique and foreign
+keys, from statements in the log or `--schema`, and lets a transaction on other tables wait for everything. `serial` makes each wait for the one before.";
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// A log file, `-` for standard input, or the address of a database
+    #[arg(value_name = "SOURCE", required = true)]
+    pub(super) sources: Vec<String>,
+
+    /// Resume behind this position
+    ///
+    /// A position as rlog prints it, FILE:OFFSET as the server prints it, a GTID (a set of them), `oldest` or `now`.
+    #[arg(long, value_name = "POSITION", help_heading = "Selection")]
+    pub(super) after: Option<String>,
+
+    /// Stop there, inclusive
+    ///
+    /// With a time: before the first transaction that began later. With FILE:OFFSET: behind the last transaction that ends there or before.
+    /// With GTIDs: when all of them were seen.
+    #[arg(long, value_name = "POSITION|TIME", help_heading = "Selection")]
+    pub(super) until: Option<String>,
+
+    /// Pass over transactions before this time
+    ///
+    /// `2026-11-21T10:00:00Z`, `2026-11-21 10:00`, `10:00` (today), `yesterday`, `@SECONDS`; without an offset it is local. From the first transaction
+    /// that is late enough on, everything is written.
+    #[arg(long, value_name = "TIME", help_heading = "Selection")]
+    pub(super) since: Option<String>,
+
+    /// Write rows and statements of these tables only
+    ///
+    /// Globs over `database.table`, or over the table alone. May be repeated; names are separated by commas.
+    #[arg(long, value_name = "GLOB", value_delimiter = ',', help_heading = "Selection")]
+    pub(super) tables: Vec<String>,
+
+    /// Leave these tables out
+    #[arg(long, value_name = "GLOB", value_delimiter = ',', help_heading = "Selection")]
+    pub(super) ignore_tables: Vec<String>,
+
+    /// Rename a database, before all filters
+    #[arg(long, value_name = "FROM=TO", help_heading = "Selection")]
+    pub(super) rewrite_db: Vec<String>,
+
+    /// Leave out the SQL text that caused rows
+    #[arg(long, help_heading = "Selection")]
+    pub(super) no_annotate: bool,
+
+    /// Read what is there when it starts, then end (the default)
+    #[arg(long, help_heading = "Reading", conflicts_with = "follow")]
+    pub(super) once: bool,
+
+    /// Wait for more at the end, through rotations
+    #[arg(long, short = 'f', help_heading = "Reading")]
+    pub(super) follow: bool,
+
+    /// Write the existing rows first, then the log from exactly there (live SQLite databases)
+    ///
+    /// With --confirm only as long as nothing is confirmed yet, so that the same command can be repeated.
+    #[arg(long, help_heading = "Live databases")]
+    pub(super) snapshot: bool,
+
+    /// Write the existing rows anew, whatever is confirmed
+    #[arg(long, help_heading = "Live databases")]
+    pub(super) resnapshot: bool,
+
+    /// What is durable there may be forgotten by the source, and is where reading resumes
+    ///
+    /// A queue, `@FILE` with a position that is replaced as it advances, or `none`: for looking only. Needed with --follow of a source that holds
+    /// something back.
+    #[arg(long, value_name = "QUEUE|@CURSOR", help_heading = "Live databases")]
+    pub(super) confirm: Option<String>,
+
+    /// Largest log that is held back for what is not confirmed, or `none`
+    ///
+    /// When it is larger, the source is let go, since it comes first; if it then starts its log again, reading ends with 81.
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", help_heading = "Live databases")]
+    pub(super) max_wal: String,
+
+    /// Never make the source start its log again
+    ///
+    /// Without it, a SQLite log above 32 MiB is copied back and started again when everything is confirmed. Writers wait for some milliseconds.
+    #[arg(long, help_heading = "Live databases")]
+    pub(super) no_turnover: bool,
+
+    /// A copy of the database at the confirmed position, to bridge gaps (not built yet)
+    #[arg(long, value_name = "FILE", help_heading = "Live databases")]
+    pub(super) shadow: Option<PathBuf>,
+
+    /// CREATE TABLE statements, for logs without column names
+    #[arg(long, value_name = "FILE", help_heading = "Reading")]
+    pub(super) schema: Vec<PathBuf>,
+
+    /// Keys of encrypted MariaDB logs, in the format of file_key_management
+    #[arg(long, value_name = "FILE", help_heading = "Reading")]
+    pub(super) key_file: Option<PathBuf>,
+
+    /// Name of the log, when its file does not tell
+    #[arg(long, value_name = "NAME", help_heading = "Reading")]
+    pub(super) log_name: Option<String>,
+
+    /// How to tell which transactions may run at the same time
+    #[arg(long, value_name = "HOW", default_value = "source", value_parser = ["source", "writeset", "serial"], help_heading = "Writing")]
+    pub(super) windows: String,
+
+    /// Keep the source's own files here (not built yet)
+    #[arg(long, value_name = "DIR", help_heading = "Writing")]
+    pub(super) raw: Option<PathBuf>,
+
+    /// Write to a terminal
+    #[arg(long, help_heading = "Writing")]
+    pub(super) force: bool,
+
+    /// Look at the sources and print what would be read; write nothing
+    #[arg(long, help_heading = "Report")]
+    pub(super) check: bool,
+
+    /// Show how far it is
+    #[arg(long, value_name = "WHEN", default_value = "auto", value_parser = ["auto", "always", "never"], help_heading = "Report")]
+    pub(super) progress: String,
+
+    /// Say less: no notes
+    #[arg(long, short = 'q', help_heading = "Report", conflicts_with = "verbose")]
+    pub(super) quiet: bool,
+
+    /// Say more: what was written, at the end
+    #[arg(long, short = 'v', action = clap::ArgAction::Count, help_heading = "Report")]
+    pub(super) verbose: u8,
+
+    /// Write counters there, in Prometheus' text format
+    #[arg(long, value_name = "FILE", help_heading = "Report")]
+    pub(super) metrics_file: Option<PathBuf>,
+
+    /// Configuration file
+    #[arg(long, value_name = "FILE", env = "RLOG_CONFIG", help_heading = "Configuration")]
+    pub(super) config: Option<PathBuf>,
+
+    /// Channel, whose section of the configuration is used
+    #[arg(long, value_name = "NAME", help_heading = "Configuration")]
+    pub(super) channel: Option<String>,
+}
+
+pub(super) fn command() -> clap::Command {
+    let command = clap::Command::new("rlog-extract")
+        .about("Read a database's transaction log and write it as frames")
+        .long_about(
+            "Read a database's transaction log and write it as frames (rlog-format(5)) to standard output, for rlog-queue, rlog-ship, \
+             rlog-apply and rlog-dump.",
+        );
+    Args::augment_args(command)
+}

@@ -1,0 +1,195 @@
+//! What the operands and options mean: inputs, what is asked of them, and what is confirmed downstream.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::arguments::Args;
+use crate::dump::moment;
+use crate::error::{Class, Error, Result};
+use crate::event::filter::{FilterRules, TableFilter};
+use crate::frame::{Position, PositionSpec};
+use crate::queue;
+use crate::source::{Confirm, Input, LiveOptions, NamedText, Options, Until, WindowMode};
+
+/// The path of `sqlite:PATH`.
+pub(super) fn sqlite_path(args: &Args) -> Result<Option<PathBuf>> {
+    let [source] = args.sources.as_slice() else {
+        return match args.sources.iter().find(|source| source.starts_with("sqlite:")) {
+            Some(source) => Err(Error::usage(format!("`{source}` is a source of its own: it goes with no other"))),
+            None => Ok(None),
+        };
+    };
+    Ok(source.strip_prefix("sqlite:").map(PathBuf::from))
+}
+
+/// Options of live sources. What is confirmed is where reading resumes, unless `--after` says otherwise.
+pub(super) fn live_options(args: &Args, options: &mut Options) -> Result<LiveOptions> {
+    if args.shadow.is_some() {
+        return Err(Error::new(Class::Unavailable, "--shadow is not built yet in this version"));
+    }
+    let mut confirm = match args.confirm.as_deref() {
+        Some("none") => None,
+        Some("") => return Err(Error::usage("--confirm is empty")),
+        Some(place) => Some(confirmation(place, args.channel.as_deref().unwrap_or("default"))?),
+        None if args.follow => {
+            return Err(Error::usage(
+                "--follow holds back the source's log, so it has to know what is durable downstream",
+            )
+            .hint("`--confirm QUEUE` names the queue; `--confirm none` is for looking only"));
+        }
+        None => None,
+    };
+    if options.after.is_none() && !args.resnapshot {
+        let confirmed = confirm.as_mut().map(|confirm| confirm()).transpose()?.flatten();
+        options.after = confirmed.map(PositionSpec::Position);
+    }
+    let log_bytes_max = match args.max_wal.as_str() {
+        "none" => None,
+        size => Some(crate::cli::units::bytes(size).map_err(|what| Error::usage(format!("--max-wal: {what}")))?),
+    };
+    Ok(LiveOptions {
+        snapshot: args.resnapshot || (args.snapshot && options.after.is_none()),
+        confirm,
+        shadow: None,
+        log_bytes_max,
+        no_turnover: args.no_turnover,
+    })
+}
+
+/// Files hold nothing back, so of `--confirm` only its second meaning is left: where reading resumes unless `--after` says otherwise.
+pub(super) fn resume(args: &Args, options: &mut Options) -> Result<()> {
+    match args.confirm.as_deref() {
+        None | Some("none") => {}
+        Some("") => return Err(Error::usage("--confirm is empty")),
+        Some(place) if options.after.is_none() => {
+            let confirmed = confirmation(place, args.channel.as_deref().unwrap_or("default"))?()?;
+            options.after = confirmed.map(PositionSpec::Position);
+        }
+        Some(_) => {}
+    }
+    Ok(())
+}
+
+/// Asks a queue, or a file that somebody replaces, what is durable.
+fn confirmation(place: &str, channel: &str) -> Result<Confirm> {
+    if let Some(path) = place.strip_prefix('@') {
+        let path = PathBuf::from(path);
+        return Ok(Box::new(move || match std::fs::read_to_string(&path) {
+            Ok(text) if text.trim().is_empty() => Ok(None),
+            Ok(text) => text
+                .trim()
+                .parse::<Position>()
+                .map(Some)
+                .map_err(|_| Error::damage("this is no position").in_file(path.display().to_string()).at(0)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io(path.display().to_string(), error)),
+        }));
+    }
+    let address: queue::Address = place.parse()?;
+    let channel = channel.to_owned();
+    let mut opened: Option<Box<dyn queue::Queue>> = None;
+    Ok(Box::new(move || {
+        // The queue may be created by the `put` at the other end of the pipe.
+        if opened.is_none() {
+            match queue::open(Arc::new(crate::sys::Os), &address, &channel, false) {
+                Ok(queue) => opened = Some(queue),
+                Err(error) if error.class() == Class::NoInput => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+        match opened.as_ref().map(|queue| queue.tail()) {
+            Some(Ok(tail)) => Ok(confirmed_of(&tail)),
+            // Somebody writes or recovers just now.
+            Some(Err(error)) if error.class() == Class::TryAgain => Ok(None),
+            Some(Err(error)) => Err(error),
+            None => Ok(None),
+        }
+    }))
+}
+
+/// What a queue holds for certain; nothing while a snapshot in it is not whole.
+fn confirmed_of(tail: &queue::Tail) -> Option<Position> {
+    if tail.snapshot.as_ref().is_some_and(|snapshot| !snapshot.complete) {
+        return None;
+    }
+    tail.position()
+}
+
+/// What the operands mean. Addresses of what cannot be read yet are refused by name.
+pub(super) fn input(args: &Args) -> Result<Input> {
+    for source in &args.sources {
+        let scheme = source.split_once(':').map(|(scheme, _)| scheme);
+        let later =
+            |what: &str| Err(Error::new(Class::Unavailable, format!("{what} are not built yet in this version")));
+        match scheme {
+            Some("mysql" | "mariadb") => return later("connections to a MySQL or MariaDB server"),
+            Some("postgres" | "postgresql") => return later("PostgreSQL sources"),
+            _ => {}
+        }
+    }
+    if args.raw.is_some() {
+        return Err(Error::new(Class::Unavailable, "--raw is not built yet in this version"));
+    }
+    if args.sources.iter().any(|source| source == "-") {
+        if args.sources.len() > 1 {
+            return Err(Error::usage("standard input is a source of its own: `-` goes with no other"));
+        }
+        return Ok(Input::Stream("standard input".into(), Box::new(std::io::stdin())));
+    }
+    Ok(Input::Files(args.sources.iter().map(PathBuf::from).collect()))
+}
+
+pub(super) fn options(args: &Args) -> Result<Options> {
+    let now = Timestamp::now();
+    let zone = TimeZone::system();
+    let time = |text: &str| moment::parse(text, &zone, now);
+    let position =
+        |text: &str| text.parse::<PositionSpec>().map_err(|error| Error::usage(format!("`{text}` is {error}")));
+    let until = args.until.as_deref().map(|text| match text.parse::<PositionSpec>() {
+        // `10:00` is a time of day; `000010:1234` would be a position.
+        Ok(spec) if time(text).is_none() || text == "now" => Ok(Until::Position(spec)),
+        _ => time(text)
+            .map(Until::Time)
+            .ok_or_else(|| Error::usage(format!("`{text}` is neither a position nor a time"))),
+    });
+    let since = args.since.as_deref().map(|text| {
+        time(text).ok_or_else(|| Error::usage(format!("`{text}` is no time")).hint("for example 2026-11-21 10:00"))
+    });
+    let mut rules = FilterRules {
+        tables: args.tables.clone(),
+        ignore_tables: args.ignore_tables.clone(),
+        ..FilterRules::default()
+    };
+    for rewrite in &args.rewrite_db {
+        let (from, to) = rewrite
+            .split_once('=')
+            .filter(|(from, to)| !from.is_empty() && !to.is_empty())
+            .ok_or_else(|| Error::usage(format!("`{rewrite}` is not FROM=TO")))?;
+        rules.rewrite_db.push((from.into(), to.into()));
+    }
+    let text = |path: &PathBuf| -> Result<NamedText> {
+        let name = path.display().to_string();
+        let text = std::fs::read(path).map_err(|error| Error::io(&name, error))?;
+        Ok(NamedText { name, text })
+    };
+    Ok(Options {
+        after: args.after.as_deref().map(position).transpose()?,
+        until: until.transpose()?,
+        since_us: since.transpose()?,
+        windows: match args.windows.as_str() {
+            "writeset" => WindowMode::Writeset,
+            "serial" => WindowMode::Serial,
+            _ => WindowMode::Source,
+        },
+        filter: TableFilter::new(rules)?,
+        no_annotate: args.no_annotate,
+        schema: args.schema.iter().map(text).collect::<Result<_>>()?,
+        keys: args.key_file.as_ref().map(text).transpose()?,
+        log_name: args.log_name.clone(),
+        follow: args.follow,
+        system_tables: false,
+    })
+}

@@ -50,15 +50,21 @@ ignore\t'Leave it out'
 stop\t'Stop (80)'"
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l triggers -d 'Let the target\'s triggers fire for applied rows: `fire`' -r -f -a "fire\t''
 off\t''"
-complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l tables -d 'Only these tables: `database.table` or `table`, with `*`, `?` and `[...]`' -r
-complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l ignore-tables -d 'Not these tables' -r
-complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l rewrite-db -d 'Rename a database, before all filters' -r
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l delay -d 'Stay behind the source by this many seconds' -r
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l lock-wait -d 'Wait so many seconds for another run of the channel' -r
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l progress -d 'Show progress' -r -f -a "auto\t'On a terminal, and not with --follow'
 always\t'Always'
 never\t'Never'"
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l metrics-file -d 'Keep figures for Prometheus in this file, replaced atomically' -r -F
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l tables -d 'Only these tables: globs over `database.table`, or over the table alone' -r
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l ignore-tables -d 'Not these tables' -r
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l rewrite-db -d 'Rename a database, before all filters' -r
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l do-db -d 'Only these databases (replicate_do_db)' -r
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l ignore-db -d 'Not these databases (replicate_ignore_db); without effect when there is any --do-db' -r
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l do-table -d 'Only these tables (replicate_do_table)' -r
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l ignore-table -d 'Not these tables (replicate_ignore_table)' -r
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l wild-do-table -d 'Only tables like these: `%` and `_` as LIKE has them (replicate_wild_do_table)' -r
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l wild-ignore-table -d 'Not tables like these (replicate_wild_ignore_table)' -r
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l once -d 'Apply what is there, and end (the default)'
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l follow -d 'Wait for more at the end'
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l check-before -d 'Compare rows with their whole before image, not only by key'

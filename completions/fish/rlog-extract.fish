@@ -1,9 +1,6 @@
 complete -c rlog-extract -l after -d 'Resume behind this position' -r
 complete -c rlog-extract -l until -d 'Stop there, inclusive' -r
 complete -c rlog-extract -l since -d 'Pass over transactions before this time' -r
-complete -c rlog-extract -l tables -d 'Write rows and statements of these tables only' -r
-complete -c rlog-extract -l ignore-tables -d 'Leave these tables out' -r
-complete -c rlog-extract -l rewrite-db -d 'Rename a database, before all filters' -r
 complete -c rlog-extract -l confirm -d 'What is durable there may be forgotten by the source, and is where reading resumes' -r
 complete -c rlog-extract -l max-wal -d 'Largest log that is held back for what is not confirmed, or `none`' -r
 complete -c rlog-extract -l shadow -d 'A copy of the database at the confirmed position, to bridge gaps (not built yet)' -r -F
@@ -20,6 +17,15 @@ never\t''"
 complete -c rlog-extract -l metrics-file -d 'Write counters there, in Prometheus\' text format' -r -F
 complete -c rlog-extract -l config -d 'Configuration file' -r -F
 complete -c rlog-extract -l channel -d 'Channel, whose section of the configuration is used' -r
+complete -c rlog-extract -l tables -d 'Only these tables: globs over `database.table`, or over the table alone' -r
+complete -c rlog-extract -l ignore-tables -d 'Not these tables' -r
+complete -c rlog-extract -l rewrite-db -d 'Rename a database, before all filters' -r
+complete -c rlog-extract -l do-db -d 'Only these databases (replicate_do_db)' -r
+complete -c rlog-extract -l ignore-db -d 'Not these databases (replicate_ignore_db); without effect when there is any --do-db' -r
+complete -c rlog-extract -l do-table -d 'Only these tables (replicate_do_table)' -r
+complete -c rlog-extract -l ignore-table -d 'Not these tables (replicate_ignore_table)' -r
+complete -c rlog-extract -l wild-do-table -d 'Only tables like these: `%` and `_` as LIKE has them (replicate_wild_do_table)' -r
+complete -c rlog-extract -l wild-ignore-table -d 'Not tables like these (replicate_wild_ignore_table)' -r
 complete -c rlog-extract -l no-annotate -d 'Leave out the SQL text that caused rows'
 complete -c rlog-extract -l once -d 'Read what is there when it starts, then end (the default)'
 complete -c rlog-extract -s f -l follow -d 'Wait for more at the end, through rotations'

@@ -15,6 +15,7 @@ use crate::error::{Class, Error, Result};
 pub mod apply;
 pub mod dump;
 pub mod extract;
+pub mod filters;
 pub mod manual;
 pub mod queue;
 pub mod ship;

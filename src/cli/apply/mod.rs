@@ -20,10 +20,11 @@ use crate::apply::rules::Rules;
 use crate::apply::run::{From, Init, Options, Order, Until};
 use crate::apply::state::{Reached, facts};
 use crate::apply::{self, status};
+use crate::cli::filters::Filters;
 use crate::cli::{Manual, Tool};
 use crate::dump::moment;
 use crate::error::{Class, Error, Result};
-use crate::event::filter::{FilterRules, TableFilter};
+use crate::event::filter::TableFilter;
 use crate::frame::{Coordinate, PositionSpec};
 use crate::queue;
 use crate::sys;
@@ -216,9 +217,6 @@ struct RunArguments {
     #[arg(long, help_heading = "Schema")]
     allow_nontransactional: bool,
 
-    #[command(flatten)]
-    filters: Filters,
-
     /// Stay behind the source by this many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
     delay: f64,
@@ -246,22 +244,10 @@ struct RunArguments {
     /// Say at the end what was done
     #[arg(short, long)]
     verbose: bool,
-}
 
-#[derive(clap::Args, Debug)]
-#[command(next_help_heading = "Filters")]
-struct Filters {
-    /// Only these tables: `database.table` or `table`, with `*`, `?` and `[...]`
-    #[arg(long, value_name = "GLOB", value_delimiter = ',')]
-    tables: Vec<String>,
-
-    /// Not these tables
-    #[arg(long, value_name = "GLOB", value_delimiter = ',')]
-    ignore_tables: Vec<String>,
-
-    /// Rename a database, before all filters
-    #[arg(long, value_name = "FROM=TO")]
-    rewrite_db: Vec<String>,
+    // Last, since the heading of its options would go on.
+    #[command(flatten)]
+    filters: Filters,
 }
 
 #[derive(clap::Args, Debug)]
@@ -421,18 +407,7 @@ fn options(arguments: &RunArguments) -> Result<Options> {
     for text in &arguments.skip_errors {
         policy.set_skip_errors(text)?;
     }
-    let mut rules = FilterRules {
-        tables: arguments.filters.tables.clone(),
-        ignore_tables: arguments.filters.ignore_tables.clone(),
-        ..FilterRules::default()
-    };
-    for text in &arguments.filters.rewrite_db {
-        let (from, to) = text
-            .split_once('=')
-            .filter(|(from, to)| !from.is_empty() && !to.is_empty())
-            .ok_or_else(|| Error::usage(format!("--rewrite-db {text} is not FROM=TO")))?;
-        rules.rewrite_db.push((from.to_owned(), to.to_owned()));
-    }
+    let rules = arguments.filters.rules()?;
     Ok(Options {
         channel: queue::fold_name("channel", &arguments.place.channel)?,
         init,

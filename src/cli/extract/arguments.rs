@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args as _;
 
 use crate::cli::Manual;
+use crate::cli::filters::Filters;
 
 pub(super) const MANUAL: Manual = Manual {
     examples: &[
@@ -98,20 +99,6 @@ pub(super) struct Args {
     /// that is late enough on, everything is written.
     #[arg(long, value_name = "TIME", help_heading = "Selection")]
     pub(super) since: Option<String>,
-
-    /// Write rows and statements of these tables only
-    ///
-    /// Globs over `database.table`, or over the table alone. May be repeated; names are separated by commas.
-    #[arg(long, value_name = "GLOB", value_delimiter = ',', help_heading = "Selection")]
-    pub(super) tables: Vec<String>,
-
-    /// Leave these tables out
-    #[arg(long, value_name = "GLOB", value_delimiter = ',', help_heading = "Selection")]
-    pub(super) ignore_tables: Vec<String>,
-
-    /// Rename a database, before all filters
-    #[arg(long, value_name = "FROM=TO", help_heading = "Selection")]
-    pub(super) rewrite_db: Vec<String>,
 
     /// Leave out the SQL text that caused rows
     #[arg(long, help_heading = "Selection")]
@@ -209,6 +196,10 @@ pub(super) struct Args {
     /// Channel, whose section of the configuration is used
     #[arg(long, value_name = "NAME", help_heading = "Configuration")]
     pub(super) channel: Option<String>,
+
+    // Last, since the heading of its options would go on.
+    #[command(flatten)]
+    pub(super) filters: Filters,
 }
 
 pub(super) fn command() -> clap::Command {

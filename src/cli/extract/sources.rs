@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use super::arguments::Args;
 use crate::dump::moment;
 use crate::error::{Class, Error, Result};
-use crate::event::filter::{FilterRules, TableFilter};
+use crate::event::filter::TableFilter;
 use crate::frame::{Position, PositionSpec};
 use crate::queue;
 use crate::source::{Confirm, Input, LiveOptions, NamedText, Options, Until, WindowMode};
@@ -158,18 +158,6 @@ pub(super) fn options(args: &Args) -> Result<Options> {
     let since = args.since.as_deref().map(|text| {
         time(text).ok_or_else(|| Error::usage(format!("`{text}` is no time")).hint("for example 2026-11-21 10:00"))
     });
-    let mut rules = FilterRules {
-        tables: args.tables.clone(),
-        ignore_tables: args.ignore_tables.clone(),
-        ..FilterRules::default()
-    };
-    for rewrite in &args.rewrite_db {
-        let (from, to) = rewrite
-            .split_once('=')
-            .filter(|(from, to)| !from.is_empty() && !to.is_empty())
-            .ok_or_else(|| Error::usage(format!("`{rewrite}` is not FROM=TO")))?;
-        rules.rewrite_db.push((from.into(), to.into()));
-    }
     let text = |path: &PathBuf| -> Result<NamedText> {
         let name = path.display().to_string();
         let text = std::fs::read(path).map_err(|error| Error::io(&name, error))?;
@@ -184,7 +172,7 @@ pub(super) fn options(args: &Args) -> Result<Options> {
             "serial" => WindowMode::Serial,
             _ => WindowMode::Source,
         },
-        filter: TableFilter::new(rules)?,
+        filter: TableFilter::new(args.filters.rules()?)?,
         no_annotate: args.no_annotate,
         schema: args.schema.iter().map(text).collect::<Result<_>>()?,
         keys: args.key_file.as_ref().map(text).transpose()?,

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use memmap2::Mmap;
 
 use crate::error::{Error, Result};
-use crate::frame::reader::{ReadError, read_trusted_frame};
-use crate::frame::{Frame, FrameError, FrameReader, FrameWriter, SliceFrames};
+use crate::frame::reader::{ReadError, read_frame};
+use crate::frame::{Frame, FrameError, FrameReader, FrameWriter, SliceFrames, Unit};
 use crate::queue::{self, Queue, ReadFrom, ReadMode};
 use crate::source::{self, FileKind, Source};
 use crate::sys::Os;
@@ -27,7 +27,7 @@ pub struct Opening {
     pub channel: String,
     /// How logs are decoded.
     pub source: source::Options,
-    /// Frames of logs are looked at and never written anywhere, so that they need no checksums.
+    /// Logs are handed over as units in place of frames.
     pub in_process: bool,
 }
 
@@ -119,6 +119,8 @@ struct Decoded {
 pub enum Next<'a> {
     /// A frame.
     Frame(Frame<'a>),
+    /// A unit of a log ([`Opening::in_process`]).
+    Unit(&'a mut Unit),
     /// Nothing for now, and more may come (follow).
     Idle,
     /// Nothing more.
@@ -353,8 +355,15 @@ impl Decoded {
     }
 
     fn next(&mut self) -> Result<Next<'_>> {
-        while self.at >= self.writer.len() {
-            self.base += self.writer.len() as u64;
+        loop {
+            if self.writer.is_in_process() {
+                if !self.writer.is_empty() {
+                    return Ok(self.writer.next_unit().map_or(Next::End, Next::Unit));
+                }
+            } else if self.at < self.writer.len() {
+                break;
+            }
+            self.base += self.writer.bytes().len() as u64;
             self.at = 0;
             self.writer.clear();
             if let Some(error) = self.failed.take() {
@@ -373,7 +382,7 @@ impl Decoded {
                 Err(error) => self.failed = Some(error),
             }
         }
-        let frame = read_trusted_frame(self.writer.bytes().get(self.at..).unwrap_or(&[]), self.base + self.at as u64)?;
+        let frame = read_frame(self.writer.bytes().get(self.at..).unwrap_or(&[]), self.base + self.at as u64)?;
         self.at += frame.total_len();
         Ok(Next::Frame(frame))
     }

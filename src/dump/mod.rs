@@ -291,8 +291,17 @@ fn walk_one(
         if input.may_wait() {
             out.flush()?;
         }
+        let at = input.at();
         let frame = match input.next()? {
             Next::Frame(frame) => frame,
+            Next::Unit(unit) => {
+                frames += 1;
+                walk.unit(unit, at, printer, out).map_err(|error| error.in_file(&name))?;
+                if walk.is_done() {
+                    return Ok(None);
+                }
+                continue;
+            }
             Next::Idle => {
                 out.flush()?;
                 if input.polls() {
@@ -313,13 +322,13 @@ fn walk_one(
         }
     }
     let at = input.at();
-    if let Some(txid) = walk.checker().open_transaction() {
+    if let Some(txid) = walk.open_transaction() {
         return Err(Error::new(Class::Torn, format!("the stream ends inside transaction {txid}"))
             .at(at)
             .in_file(name)
             .hint("everything before it is shown; its writer died or is still writing (--follow waits for it)"));
     }
-    if !walk.checker().finished() && !input.has_no_end() {
+    if !walk.finished() && !input.has_no_end() {
         let what =
             if frames == 0 { "no frames" } else { "the stream has no end frame: its writer died or still writes" };
         // A pipe's writer may do better next time; a file stays as it is.

@@ -450,7 +450,7 @@ impl Printer for StatsPrinter {
 
     fn end(&mut self, _: &mut Output<'_>, _: &Transaction, ending: Ending<'_>) -> Result<()> {
         match ending {
-            Ending::Commit(_, commit) | Ending::Prepared(_, commit) => self.close(commit.time_us),
+            Ending::Commit(commit) | Ending::Prepared(commit) => self.close(commit.time_us),
             Ending::Discarded(_) => {
                 // Its rows stay in the tables' counts: they were in the log.
                 self.discarded += 1;

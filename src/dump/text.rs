@@ -358,7 +358,7 @@ impl Printer for TextPrinter {
         let out = out.buffer();
         out.extend_from_slice(b"  ");
         match ending {
-            Ending::Commit(position, commit) | Ending::Prepared(position, commit) => {
+            Ending::Commit(commit) | Ending::Prepared(commit) => {
                 let word = if matches!(ending, Ending::Commit(..)) { "commit" } else { "prepared" };
                 self.styled(out, Style::new().dimmed(), |out| out.extend_from_slice(word.as_bytes()));
                 out.push(b' ');
@@ -368,7 +368,7 @@ impl Printer for TextPrinter {
                     out.extend_from_slice(self.time(commit.time_us).as_bytes());
                 }
                 out.extend_from_slice(b"  ");
-                put_terminal(out, &position.to_string());
+                put_terminal(out, &commit.position(transaction.txid).to_string());
             }
             Ending::Discarded(why) => {
                 let style = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));

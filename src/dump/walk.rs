@@ -13,7 +13,9 @@ use super::select::{Reached, Selection};
 use super::table::Table;
 use crate::error::{Class, Error, Result};
 use crate::event::{EventError, RecordKind, RecordReader, Row, Rows, RowsOp, Statement};
-use crate::frame::{Abort, Begin, Checker, Commit, Coordinate, Frame, Kind, Position, SliceFrames, Step, StreamHeader};
+use crate::frame::{
+    Abort, Begin, Checker, Commit, Coordinate, Frame, Header, Kind, SliceFrames, Step, StreamHeader, Unit,
+};
 
 /// The transaction that is open.
 #[derive(Debug)]
@@ -36,9 +38,9 @@ const EMPTY_ROWS_MAX: u32 = 1 << 20;
 #[derive(Clone, Copy, Debug)]
 pub enum Ending<'a> {
     /// It was committed.
-    Commit(&'a Position, &'a Commit),
+    Commit(&'a Commit),
     /// It is an XA group that waits for its decision.
-    Prepared(&'a Position, &'a Commit),
+    Prepared(&'a Commit),
     /// It never happened, or its end is missing; the text says why.
     Discarded(&'a str),
 }
@@ -106,18 +108,31 @@ struct Session<'a> {
     everything: bool,
     narrow: bool,
     reached: Reached,
-    tables: HashMap<u64, Rc<Table>>,
-    table_last: Option<(u64, Rc<Table>)>,
-    /// Numbers of the definitions that the printer has seen.
+    tables: HashMap<u64, Known>,
+    /// The last one that rows referred to; out of date when its number is not that in `tables`.
+    table_last: Option<(u64, Known)>,
+    /// Numbers of the definitions that the printer has seen, by key.
     table_shown: HashMap<u64, u64>,
     tables_seen: u64,
     open: Option<Open>,
+    /// A begin whose buffers are free.
+    spare: Begin,
     time_last_us: i64,
     /// Header of a stream of which nothing was shown yet.
     stream: Option<Box<StreamHeader>>,
     hits: u64,
     left: u64,
     scratch: Vec<u8>,
+}
+
+/// A definition that holds.
+#[derive(Clone)]
+struct Known {
+    table: Rc<Table>,
+    /// Whether the selection has the table.
+    selected: bool,
+    /// Whether the printer has seen it.
+    shown: bool,
 }
 
 struct Open {
@@ -147,6 +162,7 @@ impl<'a> Walk<'a> {
                 time_last_us: 0,
                 stream: None,
                 hits: 0,
+                spare: Begin::default(),
                 left: selection.limit.unwrap_or(u64::MAX),
                 scratch: Vec::new(),
             },
@@ -163,9 +179,52 @@ impl<'a> Walk<'a> {
         self.session.left == 0 && self.session.open.is_none()
     }
 
-    /// The state of the stream.
-    pub fn checker(&self) -> &Checker {
-        &self.checker
+    /// The transaction that is open, whether it is shown or not.
+    pub fn open_transaction(&self) -> Option<Coordinate> {
+        self.session.open.as_ref().map(|open| open.transaction.txid)
+    }
+
+    /// Whether the stream's end was seen.
+    pub fn finished(&self) -> bool {
+        self.checker.finished()
+    }
+
+    /// Takes a unit of a source that is decoded in this process. `at` is for messages.
+    pub fn unit(&mut self, unit: &mut Unit, at: u64, printer: &mut dyn Printer, out: &mut Output<'_>) -> Result<()> {
+        let session = &mut self.session;
+        match unit {
+            Unit::Begin(txid, begin) => {
+                self.records.reset();
+                let begin = std::mem::replace(begin, std::mem::take(&mut session.spare));
+                session.begin(*txid, begin, printer, out)?;
+            }
+            Unit::Data { flags, payload } => {
+                if !session.open.as_ref().is_some_and(|open| open.selected) {
+                    return Ok(());
+                }
+                let mut records = self.records.payload(payload, *flags);
+                while let Some((kind, body)) = records.next().map_err(|error| Error::from(error).at(at))? {
+                    session.record(kind, body, printer, out).map_err(|error| error.at(at))?;
+                }
+            }
+            Unit::Commit(Kind::Prepared, _, commit) => session.end(Ending::Prepared(commit), printer, out)?,
+            Unit::Commit(_, _, commit) => session.end(Ending::Commit(commit), printer, out)?,
+            Unit::Discard => session.end(Ending::Discarded("rolled back by the source"), printer, out)?,
+            // All others are rare enough to go the way of frames; their order is the source's own business.
+            Unit::Frame(kind, id, payload) => {
+                let header = Header {
+                    kind: *kind as u8,
+                    flags: 0,
+                    length: payload.len() as u32,
+                    seq: 0,
+                    id: *id,
+                    salt: 0,
+                    payload_crc: 0,
+                };
+                return self.frame(&Frame { header, payload, at }, printer, out);
+            }
+        }
+        out.spill()
     }
 
     /// Takes a frame.
@@ -189,8 +248,8 @@ impl<'a> Walk<'a> {
                 self.records.reset();
                 session.begin(txid, *begin, printer, out)?;
             }
-            Step::Commit(position, commit) => session.end(Ending::Commit(&position, &commit), printer, out)?,
-            Step::Prepared(position, commit) => session.end(Ending::Prepared(&position, &commit), printer, out)?,
+            Step::Commit(_, commit) => session.end(Ending::Commit(&commit), printer, out)?,
+            Step::Prepared(_, commit) => session.end(Ending::Prepared(&commit), printer, out)?,
             Step::Discard(_) => session.end(Ending::Discarded("rolled back by the source"), printer, out)?,
             Step::Stream(header, _) => {
                 session.end(Ending::Discarded("another stream begins inside the transaction"), printer, out)?;
@@ -263,12 +322,13 @@ impl<'a> Walk<'a> {
 
 impl Session<'_> {
     fn define(&mut self, key: u64, frame: &Frame<'_>) -> Result<()> {
-        if self.tables.get(&key).is_some_and(|table| table.is(frame.payload)) {
+        if self.tables.get(&key).is_some_and(|known| known.table.is(frame.payload)) {
             return Ok(());
         }
         self.tables_seen += 1;
         let table = Table::decode(frame.payload, self.tables_seen).map_err(|error| Error::from(error).at(frame.at))?;
-        self.tables.insert(key, Rc::new(table));
+        let selected = self.selection.table(&table.definition.database, &table.definition.table);
+        self.tables.insert(key, Known { table: Rc::new(table), selected, shown: false });
         self.table_last = None;
         Ok(())
     }
@@ -289,10 +349,12 @@ impl Session<'_> {
 
     fn end(&mut self, ending: Ending<'_>, printer: &mut dyn Printer, out: &mut Output<'_>) -> Result<()> {
         let Some(open) = self.open.take() else { return Ok(()) };
-        if let Ending::Commit(_, commit) | Ending::Prepared(_, commit) = ending {
+        if let Ending::Commit(commit) | Ending::Prepared(commit) = ending {
             self.time_last_us = self.time_last_us.max(commit.time_us);
         }
-        if open.shown { printer.end(out, &open.transaction, ending) } else { Ok(()) }
+        let ended = if open.shown { printer.end(out, &open.transaction, ending) } else { Ok(()) };
+        self.spare = open.transaction.begin;
+        ended
     }
 
     fn mark(&mut self, step: &Step, printer: &mut dyn Printer, out: &mut Output<'_>) -> Result<()> {
@@ -333,36 +395,43 @@ impl Session<'_> {
         out: &mut Output<'_>,
     ) -> Result<()> {
         let Some(open) = &mut self.open else { return Ok(()) };
-        let table = match &self.table_last {
-            Some((key, table)) if *key == rows.key => table.clone(),
-            _ => {
-                let table = self.tables.get(&rows.key).ok_or_else(|| {
+        let known = match &mut self.table_last {
+            Some((key, known)) if *key == rows.key => known,
+            last => {
+                let known = self.tables.get(&rows.key).ok_or_else(|| {
                     Error::damage(format!("rows refer to table {:016x}, which was not defined", rows.key))
                 })?;
-                self.table_last = Some((rows.key, table.clone()));
-                table.clone()
+                let shown = self.table_shown.get(&rows.key) == Some(&known.table.number);
+                &mut last.insert((rows.key, Known { shown, ..known.clone() })).1
             }
         };
+        let table = &known.table;
         let definition = &table.definition;
         if rows.images.is_empty() && rows.count > EMPTY_ROWS_MAX {
             return Err(Error::damage(format!("{} rows of {} have no bytes", rows.count, table.name())));
         }
-        if self.left > 0 && (!self.narrow || self.selection.rows(kind, &definition.database, &definition.table)) {
+        if self.left > 0 && (!self.narrow || known.selected && self.selection.op(kind)) {
             let whole = self.selection.conditions.is_empty() && u64::from(rows.count) <= self.left;
             if whole {
                 open.show(&mut self.stream, &mut self.hits, printer, out)?;
-                show_table(&mut self.table_shown, rows.key, &table, printer, out)?;
-                printer.rows(out, &open.transaction, rows, &table)?;
+                if !std::mem::replace(&mut known.shown, true) {
+                    self.table_shown.insert(rows.key, table.number);
+                    printer.table(out, table)?;
+                }
+                printer.rows(out, &open.transaction, rows, table)?;
                 self.hits += u64::from(rows.count);
                 self.left -= u64::from(rows.count);
             } else {
                 let mut ordinal = open.transaction.ordinal;
                 let mut iter = rows.iter(definition)?;
                 while let Some(row) = iter.next()? {
-                    if self.left > 0 && self.selection.row(&row, &table, &mut self.scratch)? {
+                    if self.left > 0 && self.selection.row(&row, table, &mut self.scratch)? {
                         open.show(&mut self.stream, &mut self.hits, printer, out)?;
-                        show_table(&mut self.table_shown, rows.key, &table, printer, out)?;
-                        printer.row(out, &open.transaction, rows, &table, &row, ordinal)?;
+                        if !std::mem::replace(&mut known.shown, true) {
+                            self.table_shown.insert(rows.key, table.number);
+                            printer.table(out, table)?;
+                        }
+                        printer.row(out, &open.transaction, rows, table, &row, ordinal)?;
                         self.hits += 1;
                         self.left -= 1;
                         out.spill()?;
@@ -374,19 +443,6 @@ impl Session<'_> {
         open.transaction.ordinal += u64::from(rows.count);
         Ok(())
     }
-}
-
-fn show_table(
-    shown: &mut HashMap<u64, u64>,
-    key: u64,
-    table: &Table,
-    printer: &mut dyn Printer,
-    out: &mut Output<'_>,
-) -> Result<()> {
-    if shown.insert(key, table.number) != Some(table.number) {
-        printer.table(out, table)?;
-    }
-    Ok(())
 }
 
 impl Open {

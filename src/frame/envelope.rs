@@ -173,6 +173,18 @@ pub struct Begin {
 }
 
 impl Begin {
+    /// Makes this a copy, in the buffers that it has.
+    pub fn copy_from(&mut self, other: &Begin) {
+        let Begin { prev, window_start, flags, incarnation, gtid, server_id, thread, origins, time_us, chunk, xid } =
+            other;
+        (self.prev, self.window_start, self.flags, self.incarnation) = (*prev, *window_start, *flags, *incarnation);
+        (self.server_id, self.thread, self.time_us) = (*server_id, *thread, *time_us);
+        self.gtid.clone_from(gtid);
+        self.origins.clone_from(origins);
+        self.chunk.clone_from(chunk);
+        self.xid.clone_from(xid);
+    }
+
     /// Whether it is a barrier.
     pub fn is_barrier(&self) -> bool {
         self.flags & begin_flags::BARRIER != 0
@@ -277,6 +289,27 @@ pub struct Commit {
 }
 
 impl Commit {
+    /// Makes this a copy, in the buffers that it has.
+    pub fn copy_from(&mut self, other: &Commit) {
+        let Commit {
+            end,
+            incarnation,
+            source_digest,
+            gtid,
+            time_us,
+            tables,
+            statements,
+            frame_count,
+            frame_digest,
+            xid,
+        } = other;
+        (self.end, self.incarnation, self.source_digest, self.time_us) = (*end, *incarnation, *source_digest, *time_us);
+        (self.statements, self.frame_count, self.frame_digest) = (*statements, *frame_count, *frame_digest);
+        self.gtid.clone_from(gtid);
+        self.tables.clone_from(tables);
+        self.xid.clone_from(xid);
+    }
+
     /// The transaction's position; `txid` is in the frame's header.
     pub fn position(&self, txid: Coordinate) -> Position {
         Position {

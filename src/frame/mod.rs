@@ -9,7 +9,7 @@
 //! frame, also inside a transaction.
 //!
 //! The parts: [`header`] (the 36 bytes before every payload), [`fields`] (how envelope payloads are written),
-//! [`envelope`] (their meaning), [`segment`] (a queue's own frames), [`position`] (txids, coordinates and their printable form), [`writer`], [`reader`]
+//! [`envelope`] (their meaning), [`segment`] (a queue's own frames), [`position`] (txids, coordinates and their printable form), [`writer`], [`reader`], [`unit`] (a stream within one process)
 //! and [`check`] (the state machine that every reader of a stream applies: nesting, counts, digests, contiguity).
 //!
 //! Promises: the same calls give the same bytes, whatever the size of the buffers; no length of the input is
@@ -23,6 +23,7 @@ pub mod header;
 pub mod position;
 pub mod reader;
 pub mod segment;
+pub mod unit;
 pub mod writer;
 
 pub use check::{Checker, Step};
@@ -31,6 +32,7 @@ pub use header::{FRAME_PAYLOAD_MAX, FrameError, HEADER_LEN, Header, Kind, MAGIC,
 pub use position::{Coordinate, Incarnation, Position, PositionSpec};
 pub use reader::{Frame, FrameReader, SliceFrames, find_frame};
 pub use segment::{Segment, SnapshotProgress, Watermark};
+pub use unit::Unit;
 pub use writer::{Digest, FrameWriter};
 
 /// A transaction whose data exceeds this many bytes stands alone: it is a barrier on both sides (rlog-format(5),

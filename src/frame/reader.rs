@@ -46,16 +46,6 @@ pub fn read_frame(bytes: &[u8], at: u64) -> Result<Frame<'_>, FrameError> {
     Ok(Frame { header, payload, at })
 }
 
-/// As [`read_frame`], of bytes that this process has just written: the payload's checksum is not computed again.
-#[inline]
-pub fn read_trusted_frame(bytes: &[u8], at: u64) -> Result<Frame<'_>, FrameError> {
-    let torn = |missing: usize| FrameError::Torn { at, missing: missing as u64 };
-    let (head, rest) = bytes.split_first_chunk::<HEADER_LEN>().ok_or_else(|| torn(HEADER_LEN - bytes.len()))?;
-    let header = Header::decode(head, at)?;
-    let payload = rest.get(..header.length as usize).ok_or_else(|| torn(header.length as usize - rest.len()))?;
-    Ok(Frame { header, payload, at })
-}
-
 fn check_payload(header: &Header, payload: &[u8], at: u64) -> Result<(), FrameError> {
     let found = crc32fast::hash(payload);
     if found == header.payload_crc {

@@ -3,6 +3,7 @@
 use super::envelope::{Begin, Commit};
 use super::header::{FRAME_PAYLOAD_MAX, HEADER_LEN, Header, Kind, flags};
 use super::position::Coordinate;
+use super::unit::{Unit, Units};
 
 /// Digest over a transaction's frames: of `begin` and each `data` frame, in order, payload CRC and length.
 ///
@@ -49,8 +50,8 @@ pub struct FrameWriter {
     txid: Coordinate,
     seq: u32,
     digest: Digest,
-    /// Payload checksums are left 0.
-    unchecked: bool,
+    /// What is kept in place of frames.
+    units: Option<Box<Units>>,
 }
 
 impl FrameWriter {
@@ -64,10 +65,30 @@ impl FrameWriter {
         FrameWriter { salt, ..FrameWriter::default() }
     }
 
-    /// A writer whose frames never leave this process: their payload checksums are 0, and so the digests are other ones. Read
-    /// them with [`super::reader::read_trusted_frame`].
+    /// A writer that never makes frames: what is written is read with [`FrameWriter::next_unit`], and [`FrameWriter::bytes`] stays empty.
     pub fn in_process() -> FrameWriter {
-        FrameWriter { unchecked: true, ..FrameWriter::default() }
+        FrameWriter { units: Some(Box::default()), ..FrameWriter::default() }
+    }
+
+    /// Whether it keeps units in place of frames.
+    pub fn is_in_process(&self) -> bool {
+        self.units.is_some()
+    }
+
+    /// The next unit that waits ([`FrameWriter::in_process`]). The caller may take things out of it.
+    pub fn next_unit(&mut self) -> Option<&mut Unit> {
+        self.units.as_mut()?.next()
+    }
+
+    /// Takes whole records of the open transaction without copying them, and gives back an empty buffer; `false`, and nothing taken, when frames
+    /// are wanted.
+    pub fn take(&mut self, records: &mut Vec<u8>) -> bool {
+        let Some(units) = &mut self.units else { return false };
+        if !records.is_empty() {
+            let empty = units.buffer();
+            units.data(0, std::mem::replace(records, empty));
+        }
+        true
     }
 
     /// What was written and not yet drained. While a frame is open its header is not valid.
@@ -75,14 +96,14 @@ impl FrameWriter {
         &self.buffer
     }
 
-    /// Bytes not yet drained.
+    /// Bytes not yet drained; about as many as the units have.
     pub fn len(&self) -> usize {
-        self.buffer.len()
+        self.buffer.len() + self.units.as_ref().map_or(0, |units| units.len())
     }
 
     /// Whether nothing waits to be drained.
     pub fn is_empty(&self) -> bool {
-        self.buffer.is_empty()
+        self.len() == 0
     }
 
     /// Forgets what was drained. Only between frames.
@@ -112,9 +133,19 @@ impl FrameWriter {
     pub fn close(&mut self, kind: Kind, flags: u16, seq: u32, id: u64) -> (u32, u32) {
         let at = self.open_at.take().unwrap_or(self.buffer.len());
         let payload = self.buffer.get(at + HEADER_LEN..).unwrap_or(&[]);
+        if let Some(units) = &mut self.units {
+            let mut own = units.buffer();
+            own.extend_from_slice(payload);
+            match kind {
+                Kind::Data => units.data(flags, own),
+                kind => units.frame(kind, id, own),
+            }
+            self.buffer.truncate(at);
+            return (0, 0);
+        }
         debug_assert!(payload.len() <= FRAME_PAYLOAD_MAX);
         let length = payload.len() as u32;
-        let payload_crc = if self.unchecked { 0 } else { crc32fast::hash(payload) };
+        let payload_crc = crc32fast::hash(payload);
         let header = Header { kind: kind as u8, flags, length, seq, id, salt: self.salt, payload_crc }.encode();
         if let Some(room) = self.buffer.get_mut(at..at + HEADER_LEN) {
             room.copy_from_slice(&header);
@@ -149,6 +180,9 @@ impl FrameWriter {
         self.txid = txid;
         self.seq = 0;
         self.digest = Digest::default();
+        if let Some(units) = &mut self.units {
+            return units.begin(txid, begin);
+        }
         self.open();
         begin.encode(&mut self.buffer);
         self.close_counted(Kind::Begin, 0);
@@ -174,6 +208,10 @@ impl FrameWriter {
 
     /// Ends the transaction (`kind` is `Commit` or `Prepared`); fills in frame count and digest.
     pub fn commit(&mut self, kind: Kind, commit: &mut Commit) {
+        if let Some(units) = &mut self.units {
+            (commit.frame_count, commit.frame_digest) = (0, 0);
+            return units.commit(kind, self.txid, commit);
+        }
         commit.frame_count = self.seq;
         commit.frame_digest = self.digest.value();
         self.open();
@@ -183,6 +221,9 @@ impl FrameWriter {
 
     /// Ends the transaction as never having happened.
     pub fn discard(&mut self) {
+        if let Some(units) = &mut self.units {
+            return units.discard();
+        }
         self.open();
         self.close(Kind::Discard, 0, self.seq, self.txid.0);
     }

@@ -4,7 +4,7 @@ use super::put_time;
 use crate::dump::escape::{hex_digit, put_hex, put_json_string};
 use crate::event::statement::UserValue;
 use crate::event::{ColumnKind, KeyPart, RecordKind, Sign, Statement, TableDefinition};
-use crate::frame::{Begin, Commit, Coordinate, Position, Snapshot, Step, StreamHeader, begin_flags};
+use crate::frame::{Begin, Commit, Coordinate, Snapshot, Step, StreamHeader, begin_flags};
 
 use super::image::put_base64;
 
@@ -240,8 +240,8 @@ pub fn begin(out: &mut Vec<u8>, begin: &Begin) {
     }
 }
 
-pub fn commit(out: &mut Vec<u8>, position: &Position, commit: &Commit) {
-    text(out, "position", &position.to_string());
+pub fn commit(out: &mut Vec<u8>, txid: Coordinate, commit: &Commit) {
+    text(out, "position", &commit.position(txid).to_string());
     time(out, commit.time_us);
     text(out, "gtid", &commit.gtid);
     let (mut inserts, mut updates, mut deletes) = (0u64, 0u64, 0u64);

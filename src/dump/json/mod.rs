@@ -270,13 +270,13 @@ impl Printer for JsonPrinter {
         Ok(())
     }
 
-    fn end(&mut self, out: &mut Output<'_>, _: &Transaction, ending: Ending<'_>) -> Result<()> {
+    fn end(&mut self, out: &mut Output<'_>, transaction: &Transaction, ending: Ending<'_>) -> Result<()> {
         let out = out.buffer();
         match ending {
-            Ending::Commit(position, commit) | Ending::Prepared(position, commit) => {
+            Ending::Commit(commit) | Ending::Prepared(commit) => {
                 let prepared = matches!(ending, Ending::Prepared(..));
                 self.open_in(out, if prepared { "prepared" } else { "commit" });
-                lines::commit(out, position, commit);
+                lines::commit(out, transaction.txid, commit);
             }
             Ending::Discarded(why) => {
                 self.open_in(out, "discard");

@@ -210,12 +210,12 @@ impl Printer for ReproPrinter {
         Ok(())
     }
 
-    fn end(&mut self, out: &mut Output<'_>, _: &Transaction, ending: Ending<'_>) -> Result<()> {
+    fn end(&mut self, out: &mut Output<'_>, transaction: &Transaction, ending: Ending<'_>) -> Result<()> {
         let out = out.buffer();
         match ending {
-            Ending::Commit(position, commit) | Ending::Prepared(position, commit) => {
+            Ending::Commit(commit) | Ending::Prepared(commit) => {
                 open(out, if matches!(ending, Ending::Commit(..)) { "commit" } else { "prepared" });
-                lines::commit(out, position, commit);
+                lines::commit(out, transaction.txid, commit);
             }
             Ending::Discarded(why) => {
                 open(out, "discard");

@@ -186,7 +186,7 @@ impl Printer for SqlPrinter {
             return Ok(());
         }
         match ending {
-            Ending::Prepared(_, commit) if !xid.is_empty() => {
+            Ending::Prepared(commit) if !xid.is_empty() => {
                 let id = xa_id(&commit.xid);
                 let id = if id.is_empty() { xid } else { id };
                 out.text(&format!("XA END {id};\nXA PREPARE {id};\n"));

@@ -236,9 +236,11 @@ impl Group {
 
     /// Writes what was gathered.
     pub fn write_records(&mut self, out: &mut FrameWriter) {
-        write_payload(out, &self.payload);
         self.total += self.payload.len() as u64;
-        self.payload.clear();
+        if !out.take(&mut self.payload) {
+            write_payload(out, &self.payload);
+            self.payload.clear();
+        }
     }
 
     /// Writes the rest and `commit` or `prepared`. [`Group::commit`] must say end, incarnation, time and digest.

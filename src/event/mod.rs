@@ -10,6 +10,7 @@
 pub mod charset;
 pub mod filter;
 pub mod json;
+pub mod own;
 pub mod record;
 pub mod rows;
 pub mod statement;

@@ -40,8 +40,8 @@ use crate::frame::{Coordinate, Incarnation, Position};
 pub mod mysql;
 pub mod sqlite;
 
-/// Table of the state rows. Its name, wherever it stands, marks a transaction in a log as applied by rlog (rule 12).
-pub const APPLIED_TABLE: &str = "rlog_applied";
+/// Table of the state rows (rule 12).
+pub use crate::event::own::APPLIED_TABLE;
 /// Table of facts per channel: (channel, name, value), primary key (channel, name).
 pub const CHANNEL_TABLE: &str = "rlog_channel";
 /// Table of one row: the target's UUID.

@@ -8,6 +8,7 @@ mod assemble;
 mod corpus;
 mod damage;
 mod events;
+mod loops;
 mod order;
 mod program;
 mod resume;

@@ -12,7 +12,7 @@ use super::image::RowPlan;
 use super::table_map::{Family, TableMap};
 use crate::db::ddl::Schema;
 use crate::error::{Error, Result};
-use crate::event::TableDefinition;
+use crate::event::{TableDefinition, own};
 use crate::frame::FrameWriter;
 
 /// Slots that are kept; servers give a table a new id each time that they open it.
@@ -29,6 +29,8 @@ pub struct Slot {
     pub key: u64,
     /// Whether its rows are wanted.
     pub kept: Keep,
+    /// Whether it holds an applier's state rows, which say where a transaction came from.
+    pub applied: bool,
     payload_hash: u64,
     epoch: u64,
     announced: u64,
@@ -152,6 +154,7 @@ impl Tables {
             plan,
             key,
             kept,
+            applied: map.table == own::APPLIED_TABLE,
             payload_hash,
             epoch: self.epoch,
             announced: 0,

@@ -167,10 +167,8 @@ fn judged(
         }
     };
     let mut sql = prepare(session, statement)?;
-    if !session.origins.is_empty() {
-        // What an extractor of the target's log recognises (rule 12).
-        sql.push_str(&format!(" /* rlog origins {} */", session.origins));
-    }
+    // What an extractor of the target's log recognises (rule 12).
+    sql.push_str(&crate::event::own::origins_comment(&session.origins));
     let result = session.run(&sql);
     if let Err(error) = result {
         if fault_of(&error) == Fault::Lost {

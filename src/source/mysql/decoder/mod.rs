@@ -21,8 +21,8 @@ use std::collections::HashMap;
 
 use crate::db::ddl::Schema;
 use crate::error::{Class, Error, Result};
-use crate::event::Statement;
 use crate::event::filter::TableFilter;
+use crate::event::{Statement, own};
 use crate::frame::{Coordinate, End, FrameWriter, Incarnation, Kind, Progress, StreamHeader};
 use crate::source::mysql::compress;
 use crate::source::mysql::event::{self, Event, Format, kind};
@@ -124,6 +124,15 @@ impl Wanted for Rules {
 }
 
 impl Rules {
+    /// Whether a statement concerns nothing but tables that never enter a stream.
+    fn is_systems(&self, statement: &Statement<'_>) -> bool {
+        // Servers log CREATE, ALTER and DROP DATABASE with that database as the default one.
+        let own_database = statement.ddl.ends_with(" database") && statement.database == own::DATABASE;
+        let tables = &statement.tables;
+        let systems = !tables.is_empty() && tables.iter().all(|(database, table)| is_system_table(database, table));
+        !self.system_tables && (own_database || systems)
+    }
+
     /// Renames what a statement names, and decides whether it is wanted.
     fn statement(&self, statement: &mut Statement<'_>) -> bool {
         if self.filter.is_empty() {
@@ -382,7 +391,9 @@ impl Decoder {
         self.write_progress(out);
         if self.system_rows > 0 {
             let rows = self.system_rows;
-            self.note(format!("{rows} rows events of the server's own tables were left out"));
+            self.note(format!(
+                "{rows} rows events and statements about the server's own tables, and rlog's, were left out"
+            ));
         }
         if self.notes_dropped > 0 {
             self.notes.push(format!("{} further remarks", self.notes_dropped));
@@ -664,7 +675,7 @@ impl Decoder {
 
 /// Tables that belong to a server or to rlog itself: their rows never enter another database.
 fn is_system_table(database: &str, table: &str) -> bool {
-    ["mysql", "sys", "performance_schema", "information_schema"].contains(&database) || table.starts_with("rlog_")
+    ["mysql", "sys", "performance_schema", "information_schema"].contains(&database) || own::is_own_table(table)
 }
 
 /// Whether a version text is at least `major.minor`.

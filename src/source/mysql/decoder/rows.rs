@@ -2,9 +2,10 @@
 
 use super::{Decoder, Flow, Fragments};
 use crate::error::Result;
-use crate::event::record::RecordKind;
-use crate::event::rows::RowsOp;
-use crate::event::{EventError, Statement};
+use crate::event::record::{RECORD_HEAD_LEN, RecordKind};
+use crate::event::rows::{Rows, RowsOp};
+use crate::event::text::render;
+use crate::event::{EventError, Statement, own};
 use crate::frame::{FrameWriter, Kind};
 use crate::source::mysql::bytes::Bytes;
 use crate::source::mysql::compress;
@@ -151,6 +152,10 @@ impl Decoder {
         let Some(slot) = self.tables.get(parts.id) else {
             return Err(event.damage(format!("no table map before it has its table id {}", parts.id)));
         };
+        if slot.applied && parts.op == RowsOp::Insert {
+            self.lift_origins(event, parts)?;
+        }
+        let Some(slot) = self.tables.get(parts.id) else { return Ok(()) };
         if slot.kept != Keep::Yes {
             self.system_rows += u64::from(slot.kept == Keep::System);
             return Ok(());
@@ -204,6 +209,56 @@ impl Decoder {
             }
         }
         Ok(())
+    }
+
+    /// Reads where a transaction came from out of an applier's state row.
+    #[cold]
+    fn lift_origins(&mut self, event: &Event<'_>, parts: &RowsParts<'_>) -> Result<()> {
+        let damage = |EventError(what)| event.damage(what);
+        let Some(slot) = self.tables.get(parts.id) else { return Ok(()) };
+        let mut input = RowsInput {
+            op: parts.op,
+            before: parts.before,
+            after: parts.after,
+            images: parts.images,
+            partial_json: false,
+            time_s: 0,
+        };
+        let definition = &slot.definition;
+        // Without names in the log: it is the last column.
+        let column = definition.column_index(own::ORIGINS_COLUMN).or_else(|| definition.columns.len().checked_sub(1));
+        let mut record = Vec::new();
+        let (mut found, mut scratch) = (Vec::new(), Vec::new());
+        while let Some(index) = column.filter(|_| !input.images.is_empty()) {
+            record.clear();
+            let done = slot.plan.transcode(&input, &mut record, RECORD_BYTES).map_err(damage)?;
+            if done.consumed == 0 {
+                break;
+            }
+            input.images = input.images.get(done.consumed..).unwrap_or(&[]);
+            let rows = Rows::decode(parts.op, record.get(RECORD_HEAD_LEN..).unwrap_or(&[])).map_err(damage)?;
+            let mut rows = rows.iter(definition).map_err(damage)?;
+            while let Some(row) = rows.next().map_err(damage)? {
+                let value =
+                    row.after.as_ref().and_then(|image| image.columns().nth(index)).transpose().map_err(damage)?;
+                if let (Some(value), Some(column)) = (value, definition.columns.get(index)) {
+                    let text = render(value, column, &mut scratch);
+                    own::add_origins(&mut found, &String::from_utf8_lossy(text.bytes));
+                }
+            }
+        }
+        self.came_from(&found);
+        Ok(())
+    }
+
+    /// The transaction came through these targets.
+    pub(super) fn came_from(&mut self, origins: &[String]) {
+        if self.group.is_streaming() && origins.iter().any(|origin| !self.group.begin.origins.contains(origin)) {
+            // An applier writes its state row first.
+            let txid = self.group.txid;
+            self.note(format!("transaction {txid} says too late where it came from: that is not passed on"));
+        }
+        origins.iter().for_each(|origin| own::add_origins(&mut self.group.begin.origins, origin));
     }
 
     /// MariaDB 12.3: `total 4, number 4 (from 1), flags 1, [size of the whole 8 when flag 1], piece`.

@@ -1,11 +1,11 @@
 //! Statements: what a QUERY event does to its group, XA, LOAD DATA, and the events that give a statement its context.
 
 use super::{Decoder, Flow, LOADS_MAX};
-use crate::db::ddl::Session;
+use crate::db::ddl::{Session, changed, inserted_texts};
 use crate::error::{Class, Error, Result};
-use crate::event::Statement;
 use crate::event::record::RecordKind;
 use crate::event::statement::{UserValue, UserVariable};
+use crate::event::{Statement, own};
 use crate::frame::{FrameWriter, Kind};
 use crate::source::mysql::bytes::Bytes;
 use crate::source::mysql::compress;
@@ -121,7 +121,36 @@ impl Decoder {
             self.group.clear_context();
             return Ok(());
         }
-        self.statement(event, query, load, kind, ddl, tables, out)
+        let mut query = query.clone();
+        if kind == RecordKind::Ddl
+            && let Some((sql, origins)) = own::split_origins_comment(query.sql)
+        {
+            let mut found = Vec::new();
+            own::add_origins(&mut found, origins);
+            self.came_from(&found);
+            if !self.rules.system_tables {
+                query.sql = sql;
+            }
+        }
+        if role == Role::Other && kind == RecordKind::Statement {
+            tables = self.changed_tables(&query);
+        }
+        self.statement(event, &query, load, kind, ddl, tables, out)
+    }
+
+    /// The tables whose rows a statement changes. The text of an applier's state row says where the transaction came from.
+    fn changed_tables(&mut self, query: &Query<'_>) -> Vec<(String, String)> {
+        let statement = query.statement(0);
+        let (session, mariadb) = (Session::of(&statement), Some(self.format.family == Family::MariaDb));
+        let tables = changed(&session, mariadb, query.sql);
+        if tables.iter().any(|(_, table)| table == own::APPLIED_TABLE) {
+            let mut found = Vec::new();
+            for text in inserted_texts(&session, mariadb, query.sql, own::ORIGINS_COLUMN) {
+                own::add_origins(&mut found, &text);
+            }
+            self.came_from(&found);
+        }
+        tables
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -152,6 +181,11 @@ impl Decoder {
         kind: RecordKind,
         out: &mut FrameWriter,
     ) -> Result<()> {
+        if self.rules.is_systems(&statement) {
+            self.system_rows += 1;
+            self.group.clear_context();
+            return Ok(());
+        }
         if !self.rules.statement(&mut statement) {
             self.group.clear_context();
             return Ok(());

@@ -48,6 +48,18 @@ const MANUAL: Manual = Manual {
              reader registers once, by acknowledging or by being an applier; from then on purge keeps what it has not \
              acknowledged. Without a reader nothing is purged.",
         ),
+        (
+            "QUEUES IN A SQLITE DATABASE",
+            "sqlite:PATH keeps the queue in tables: in a file of its own, which then carries the application id 0x726c6f67 \
+             (`rlog`), or in the database of a target that rlog-apply has set up. What is put is readable once it is \
+             durable. When rlog-apply writes into the database that it reads from (`rlog-apply run --from sqlite:X sqlite:X`), \
+             applying, acknowledging and removing from the queue are one transaction.\n\nPlain SQL may read it: the view \
+             rlog_queue_transactions has a row a transaction (channel, sequence, position, kind, commit_time, inserts, updates, \
+             deletes, statements, tables, bytes; tables is a JSON array of counts by the key of a table's definition), the view \
+             rlog_queue_readers a row a reader. Writing is refused by triggers; what an administrator would do with SQL is done by \
+             verbs:\n\nDELETE of what is done: ack, then purge. DELETE of everything: reset. Forgetting a reader: reset --reader. \
+             Checking: verify, which also runs SQLite's integrity_check. Free pages are given back by purge.",
+        ),
     ],
     files: &[
         (".queue", "What makes a directory a queue. In QUEUE."),
@@ -58,6 +70,7 @@ const MANUAL: Manual = Manual {
             "State; a missing one is an error, never a fresh start.",
         ),
         ("CHANNEL.lock", "Held by the one writer. Never remove it."),
+        ("PATH-rlog-queue-CHANNEL.lock", "The same, beside a SQLite database."),
     ],
     environment: &[],
     see_also: &["rlog-extract(1)", "rlog-apply(1)", "rlog-dump(1)"],
@@ -68,8 +81,8 @@ fn command() -> Command {
         .args_override_self(true)
         .about("Keep transactions safe between a reader of logs and an applier")
         .long_about(
-            "Keep transactions safe between a reader of logs and an applier.\n\nQUEUE is a directory, PATH or dir:PATH. put \
-             creates it if only the last component of its path is missing.",
+            "Keep transactions safe between a reader of logs and an applier.\n\nQUEUE is a directory, PATH or dir:PATH, or \
+             tables in a SQLite database, sqlite:PATH. put creates it if only the last component of its path is missing.",
         )
         .subcommand_required(true)
         .arg_required_else_help(true)
@@ -121,7 +134,7 @@ fn command() -> Command {
         )
         .subcommand(verb("status", "Tell where the queue and its readers stand").arg(flag("json", "As JSON, one object a channel")))
         .subcommand(
-            verb("purge", "Remove files that every registered reader has acknowledged")
+            verb("purge", "Remove what every registered reader has acknowledged")
                 .arg(flag("dry-run", "Only tell which")),
         )
         .subcommand(verb("verify", "Check every byte; print each error with file and offset"))
@@ -137,7 +150,7 @@ fn verb(name: &'static str, about: &'static str) -> Command {
     Command::new(name)
         .args_override_self(true)
         .about(about)
-        .arg(Arg::new("queue").value_name("QUEUE").required(true).help("The queue: PATH or dir:PATH"))
+        .arg(Arg::new("queue").value_name("QUEUE").required(true).help("The queue: PATH, dir:PATH or sqlite:PATH"))
 }
 
 fn value(name: &'static str, value: &'static str, help: &'static str) -> Arg {
@@ -469,7 +482,9 @@ impl Context<'_> {
 
     /// A preflight report; nothing is changed.
     fn check(&self, verb: &str) -> Result<()> {
-        let Address::Dir(path) = &self.address;
+        let path = match &self.address {
+            Address::Dir(path) | Address::Sqlite(path) => path,
+        };
         if verb == "put" && !path.exists() {
             let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
             return if parent.is_dir() {

@@ -6,6 +6,7 @@
 //!
 //! - [`Queue`] opens readers and writers and keeps the registered readers' acknowledgements. [`open`] makes one from
 //!   an address; [`dir`] is the first backend, `tests/contract` is what every backend must do.
+//! - [`dir`] keeps units in segment files; [`sqlite`] in tables. Queues inside of other engines share `records`.
 //! - [`intake`] is `put`: it judges an incoming stream (repeat, gap, foreign, new) and hands what is new to a
 //!   [`Writer`]. It is the same for every backend.
 //! - [`tail`] folds steps into what has been reached.
@@ -13,7 +14,7 @@
 //! The module never looks into events: definitions and data are opaque frames.
 
 use std::fmt::Debug;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ use crate::sys::Vfs;
 mod chunks;
 pub mod dir;
 pub mod intake;
+mod records;
+pub mod sqlite;
 pub mod tail;
 
 pub use tail::Tail;
@@ -48,6 +51,8 @@ pub struct Properties {
     /// Whether an acknowledged unit survives the loss of power. Where not, the source may forget only what the
     /// target has committed.
     pub ack_survives_power_loss: bool,
+    /// Whether a unit can be read once it is whole, before it is synced. Where not, both happen at once.
+    pub readable_before_sync: bool,
 }
 
 /// One channel of a queue. Every method may be called from any thread and any process at any time.
@@ -100,6 +105,22 @@ pub trait Queue: Debug + Send + Sync {
 
     /// Forgets the channel's units and readers.
     fn reset(&self, lock_wait: Duration) -> Result<()>;
+
+    /// The database file that holds the queue's tables, if it is one.
+    fn database(&self) -> Option<&Path> {
+        None
+    }
+
+    /// Acknowledges and purges within the open transaction of a connection to [`Queue::database`], which the caller lends and commits.
+    fn ack_within(&self, connection: &rusqlite::Connection, reader: &str, mark: &Mark) -> Result<()> {
+        let _ = (connection, reader, mark);
+        Err(Error::new(Class::Bug, format!("{} is in no database", self.name())))
+    }
+
+    /// What a person should know before trusting this queue, for `--check`.
+    fn remarks(&self) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
 }
 
 /// How a writer works.
@@ -306,6 +327,8 @@ pub struct Status {
 pub enum Address {
     /// A directory.
     Dir(PathBuf),
+    /// Tables in a SQLite database.
+    Sqlite(PathBuf),
 }
 
 impl std::str::FromStr for Address {
@@ -316,13 +339,15 @@ impl std::str::FromStr for Address {
         match scheme {
             _ if text.is_empty() => Err(Error::usage("the queue's address is empty")),
             "dir" => Ok(Address::Dir(PathBuf::from(&text["dir:".len()..]))),
-            "sqlite" | "nats" => Err(Error::new(
+            "sqlite" if text == "sqlite:" => Err(Error::usage("sqlite: needs a path")),
+            "sqlite" => Ok(Address::Sqlite(PathBuf::from(&text["sqlite:".len()..]))),
+            "nats" => Err(Error::new(
                 Class::Unavailable,
                 format!("queues in `{scheme}:` are not built into this version of rlog"),
             )
             .hint("use a directory: `dir:PATH`")),
             "mysql" | "postgres" => Err(Error::usage(format!("`{scheme}:` is no place for a queue"))
-                .hint("QUEUE is a directory, `PATH` or `dir:PATH`")),
+                .hint("QUEUE is a directory, `PATH` or `dir:PATH`, or `sqlite:PATH`")),
             _ => Ok(Address::Dir(PathBuf::from(text))),
         }
     }
@@ -333,6 +358,7 @@ impl std::str::FromStr for Address {
 pub fn open(vfs: Arc<dyn Vfs>, address: &Address, channel: &str, create: bool) -> Result<Box<dyn Queue>> {
     match address {
         Address::Dir(path) => Ok(Box::new(dir::DirQueue::open(vfs, path, channel, create)?)),
+        Address::Sqlite(path) => Ok(Box::new(sqlite::SqliteQueue::open(vfs, path, channel, create)?)),
     }
 }
 
@@ -340,6 +366,7 @@ pub fn open(vfs: Arc<dyn Vfs>, address: &Address, channel: &str, create: bool) -
 pub fn channels(vfs: Arc<dyn Vfs>, address: &Address) -> Result<Vec<String>> {
     match address {
         Address::Dir(path) => dir::channels(&*vfs, path),
+        Address::Sqlite(path) => sqlite::channels(&*vfs, path),
     }
 }
 

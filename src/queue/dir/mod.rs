@@ -78,7 +78,7 @@ impl Queue for DirQueue {
     }
 
     fn properties(&self) -> Properties {
-        Properties { ack_survives_power_loss: true }
+        Properties { ack_survives_power_loss: true, readable_before_sync: true }
     }
 
     fn tail(&self) -> Result<Tail> {

@@ -3,6 +3,11 @@ complete -c rlog-extract -l until -d 'Stop there, inclusive' -r
 complete -c rlog-extract -l since -d 'Pass over transactions before this time' -r
 complete -c rlog-extract -l confirm -d 'What is durable there may be forgotten by the source, and is where reading resumes' -r
 complete -c rlog-extract -l max-wal -d 'Largest log that is held back for what is not confirmed, or `none`' -r
+complete -c rlog-extract -l server-id -d 'Id to register with at a server, unlike those of all its replicas and its own' -r
+complete -c rlog-extract -l report-name -d 'Name to show in the server\'s SHOW REPLICAS (SHOW SLAVE HOSTS); without it `rlog@HOST`' -r
+complete -c rlog-extract -l connect-retry -d 'Longest pause between two tries to connect; the first is a tenth of a second, and it doubles' -r
+complete -c rlog-extract -l retry-count -d 'How often in a row connecting may fail before it ends with 75; without it 10, with --follow for ever' -r
+complete -c rlog-extract -l net-timeout -d 'A server that says nothing for so long is taken for gone' -r
 complete -c rlog-extract -l shadow -d 'A copy of the database at the confirmed position, to bridge gaps (not built yet)' -r -F
 complete -c rlog-extract -l schema -d 'CREATE TABLE statements, for logs without column names' -r -F
 complete -c rlog-extract -l key-file -d 'Keys of encrypted MariaDB logs, in the format of file_key_management' -r -F
@@ -10,7 +15,7 @@ complete -c rlog-extract -l log-name -d 'Name of the log, when its file does not
 complete -c rlog-extract -l windows -d 'How to tell which transactions may run at the same time' -r -f -a "source\t''
 writeset\t''
 serial\t''"
-complete -c rlog-extract -l raw -d 'Keep the source\'s own files here (not built yet)' -r -F
+complete -c rlog-extract -l raw -d 'Keep byte-exact copies of a server\'s logs here too' -r -F
 complete -c rlog-extract -l progress -d 'Show how far it is' -r -f -a "auto\t''
 always\t''
 never\t''"
@@ -32,6 +37,7 @@ complete -c rlog-extract -s f -l follow -d 'Wait for more at the end, through ro
 complete -c rlog-extract -l snapshot -d 'Write the existing rows first, then the log from exactly there (live SQLite databases)'
 complete -c rlog-extract -l resnapshot -d 'Write the existing rows anew, whatever is confirmed'
 complete -c rlog-extract -l no-turnover -d 'Never make the source start its log again'
+complete -c rlog-extract -l semi-sync -d 'Acknowledge to a semi-synchronous server what --confirm says is durable'
 complete -c rlog-extract -l force -d 'Write to a terminal'
 complete -c rlog-extract -l check -d 'Look at the sources and print what would be read; write nothing'
 complete -c rlog-extract -s q -l quiet -d 'Say less: no notes'

@@ -154,6 +154,9 @@ pub struct LiveOptions {
 pub enum Input {
     /// A live SQLite database.
     Sqlite(PathBuf, LiveOptions),
+    /// A live MySQL or MariaDB server.
+    #[cfg(feature = "mysql")]
+    Server(Box<mysql::live::ServerInput>, LiveOptions),
     /// Files of one server, in any order.
     Files(Vec<PathBuf>),
     /// A stream: its name for messages, and its bytes.
@@ -229,6 +232,8 @@ pub(crate) fn read_full(input: &mut dyn Read, out: &mut [u8]) -> std::io::Result
 pub fn open(input: Input, options: Options) -> Result<Box<dyn Source>> {
     match input {
         Input::Sqlite(path, live) => Ok(Box::new(sqlite::SqliteSource::live(&path, options, live)?)),
+        #[cfg(feature = "mysql")]
+        Input::Server(server, live) => Ok(Box::new(mysql::live::LiveServer::open(*server, options, live)?)),
         Input::Stream(name, mut stream) => {
             let mut head = vec![0; MAGIC_LEN];
             let filled = read_full(&mut stream, &mut head).map_err(|error| Error::io(&name, error))?;

@@ -8,6 +8,8 @@ mod differential;
 mod dump_sql;
 mod harness;
 #[cfg(feature = "mysql")]
+mod live;
+#[cfg(feature = "mysql")]
 mod mysql_apply;
 #[cfg(feature = "mysql")]
 mod mysql_target;

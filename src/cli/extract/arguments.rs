@@ -141,6 +141,33 @@ pub(super) struct Args {
     #[arg(long, help_heading = "Live databases")]
     pub(super) no_turnover: bool,
 
+    /// Id to register with at a server, unlike those of all its replicas and its own
+    ///
+    /// Without it an id above 2147483648 is made from this host's name, the channel, the address and --confirm, so that the same command always has the
+    /// same.
+    #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Servers")]
+    pub(super) server_id: Option<u32>,
+
+    /// Name to show in the server's SHOW REPLICAS (SHOW SLAVE HOSTS); without it `rlog@HOST`
+    #[arg(long, value_name = "NAME", help_heading = "Servers")]
+    pub(super) report_name: Option<String>,
+
+    /// Acknowledge to a semi-synchronous server what --confirm says is durable
+    #[arg(long, help_heading = "Servers")]
+    pub(super) semi_sync: bool,
+
+    /// Longest pause between two tries to connect; the first is a tenth of a second, and it doubles
+    #[arg(long, value_name = "TIME", default_value = "60s", help_heading = "Servers")]
+    pub(super) connect_retry: String,
+
+    /// How often in a row connecting may fail before it ends with 75; without it 10, with --follow for ever
+    #[arg(long, value_name = "N", help_heading = "Servers")]
+    pub(super) retry_count: Option<u32>,
+
+    /// A server that says nothing for so long is taken for gone
+    #[arg(long, value_name = "TIME", default_value = "60s", help_heading = "Servers")]
+    pub(super) net_timeout: String,
+
     /// A copy of the database at the confirmed position, to bridge gaps (not built yet)
     #[arg(long, value_name = "FILE", help_heading = "Live databases")]
     pub(super) shadow: Option<PathBuf>,
@@ -161,7 +188,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "HOW", default_value = "source", value_parser = ["source", "writeset", "serial"], help_heading = "Writing")]
     pub(super) windows: String,
 
-    /// Keep the source's own files here (not built yet)
+    /// Keep byte-exact copies of a server's logs here too
+    ///
+    /// The folder is created if only its last part is missing. An event is in the copy before its frames are written; the same command again completes
+    /// a copy that was cut off.
     #[arg(long, value_name = "DIR", help_heading = "Writing")]
     pub(super) raw: Option<PathBuf>,
 

@@ -49,6 +49,16 @@ fn run(matches: &clap::ArgMatches) -> Result<()> {
     })
 }
 
+/// A server, or files.
+fn other_input(args: &Args, options: &mut source::Options) -> Result<Input> {
+    #[cfg(feature = "mysql")]
+    if let Some(server) = sources::server_input(args)? {
+        return Ok(Input::Server(Box::new(server), live_options(args, options, false)?));
+    }
+    resume(args, options)?;
+    input(args)
+}
+
 /// Whether the stream has its abort frame already.
 enum Failure {
     BeforeStream(Error),
@@ -68,11 +78,8 @@ fn extract(args: &Args, output: &mut File) -> std::result::Result<(), Failure> {
     }
     let mut options = options(args)?;
     let input = match sqlite_path(args)? {
-        Some(path) => Input::Sqlite(path, live_options(args, &mut options)?),
-        None => {
-            resume(args, &mut options)?;
-            input(args)?
-        }
+        Some(path) => Input::Sqlite(path, live_options(args, &mut options, true)?),
+        None => other_input(args, &mut options)?,
     };
     if args.check {
         return Ok(check(args, input, options)?);

@@ -41,6 +41,12 @@ pub(super) fn check(args: &Args, input: Input, options: Options) -> Result<()> {
             }
         }
     }
+    #[cfg(feature = "mysql")]
+    if let Input::Server(server, live) = &input {
+        for line in source::mysql::live::report(server, live.snapshot)? {
+            writeln!(out, "{}", escape_for_terminal(&line)).map_err(io)?;
+        }
+    }
     drop(source::open(input, options)?);
     if args.verbose > 0 {
         writeln!(out, "ready").map_err(io)?;

@@ -2,16 +2,22 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+#[cfg(feature = "mysql")]
+use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::arguments::Args;
+#[cfg(feature = "mysql")]
+use crate::db::mysql::{ServerUrl, replica::ReplicaOptions};
 use crate::dump::moment;
 use crate::error::{Class, Error, Result};
 use crate::event::filter::TableFilter;
 use crate::frame::{Position, PositionSpec};
 use crate::queue;
+#[cfg(feature = "mysql")]
+use crate::source::mysql::live::{ServerInput, feed::Patience};
 use crate::source::{Confirm, Input, LiveOptions, NamedText, Options, Until, WindowMode};
 
 /// The path of `sqlite:PATH`.
@@ -26,7 +32,8 @@ pub(super) fn sqlite_path(args: &Args) -> Result<Option<PathBuf>> {
 }
 
 /// Options of live sources. What is confirmed is where reading resumes, unless `--after` says otherwise.
-pub(super) fn live_options(args: &Args, options: &mut Options) -> Result<LiveOptions> {
+/// `holds_back` says whether the source keeps what is not confirmed, so that somebody has to confirm.
+pub(super) fn live_options(args: &Args, options: &mut Options, holds_back: bool) -> Result<LiveOptions> {
     if args.shadow.is_some() {
         return Err(Error::new(Class::Unavailable, "--shadow is not built yet in this version"));
     }
@@ -34,7 +41,7 @@ pub(super) fn live_options(args: &Args, options: &mut Options) -> Result<LiveOpt
         Some("none") => None,
         Some("") => return Err(Error::usage("--confirm is empty")),
         Some(place) => Some(confirmation(place, args.channel.as_deref().unwrap_or("default"))?),
-        None if args.follow => {
+        None if args.follow && holds_back => {
             return Err(Error::usage(
                 "--follow holds back the source's log, so it has to know what is durable downstream",
             )
@@ -118,6 +125,51 @@ fn confirmed_of(tail: &queue::Tail) -> Option<Position> {
     tail.position()
 }
 
+/// The server of `mysql://…`, and how to be its replica.
+#[cfg(feature = "mysql")]
+pub(super) fn server_input(args: &Args) -> Result<Option<ServerInput>> {
+    let mut urls = args.sources.iter().filter(|source| ServerUrl::is_one(source));
+    let Some(text) = urls.next() else { return Ok(None) };
+    if args.sources.len() > 1 {
+        return Err(Error::usage("a server is a source of its own: it goes with no other"));
+    }
+    for (given, option) in [(args.log_name.is_some(), "--log-name"), (args.key_file.is_some(), "--key-file")] {
+        if given {
+            return Err(Error::usage(format!("{option} is for files: a server names and decrypts its logs itself")));
+        }
+    }
+    if args.semi_sync && matches!(args.confirm.as_deref(), None | Some("none")) {
+        return Err(Error::usage("--semi-sync needs --confirm: only what is durable downstream is acknowledged"));
+    }
+    let url = ServerUrl::parse(text)?;
+    let duration = |text: &str, option: &str| {
+        crate::cli::units::duration(text).map_err(|what| Error::usage(format!("{option}: {what}")))
+    };
+    let net_timeout = duration(&args.net_timeout, "--net-timeout")?.max(Duration::from_secs(1));
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = if host.trim().is_empty() { "localhost" } else { host.trim() };
+    let channel = args.channel.as_deref().unwrap_or("default");
+    let report_name = args.report_name.clone().unwrap_or_else(|| format!("rlog@{host}"));
+    // The same for the same task, so that a server ends the dump of a process that was killed; above what people give out.
+    let task = format!("{host}\n{channel}\n{url}\n{}", args.confirm.as_deref().unwrap_or(""));
+    let derived = 1 << 31 | (xxhash_rust::xxh3::xxh3_64(task.as_bytes()) >> 33) as u32;
+    Ok(Some(ServerInput {
+        url,
+        replica: ReplicaOptions {
+            server_id: args.server_id.unwrap_or(derived),
+            report_name,
+            heartbeat: (net_timeout / 3).min(Duration::from_secs(30)),
+            semi_sync: args.semi_sync,
+        },
+        patience: Patience {
+            connect_retry: duration(&args.connect_retry, "--connect-retry")?,
+            retry_count: args.retry_count.unwrap_or(if args.follow { u32::MAX } else { 10 }),
+            net_timeout,
+        },
+        raw: args.raw.clone(),
+    }))
+}
+
 /// What the operands mean. Addresses of what cannot be read yet are refused by name.
 pub(super) fn input(args: &Args) -> Result<Input> {
     for source in &args.sources {
@@ -125,13 +177,12 @@ pub(super) fn input(args: &Args) -> Result<Input> {
         let later =
             |what: &str| Err(Error::new(Class::Unavailable, format!("{what} are not built yet in this version")));
         match scheme {
-            Some("mysql" | "mariadb") => return later("connections to a MySQL or MariaDB server"),
             Some("postgres" | "postgresql") => return later("PostgreSQL sources"),
             _ => {}
         }
     }
     if args.raw.is_some() {
-        return Err(Error::new(Class::Unavailable, "--raw is not built yet in this version"));
+        return Err(Error::usage("--raw keeps copies of a live server's logs: files are there already"));
     }
     if args.sources.iter().any(|source| source == "-") {
         if args.sources.len() > 1 {

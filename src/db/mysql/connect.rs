@@ -11,6 +11,7 @@ use std::time::Duration;
 use mysql::prelude::Queryable as _;
 use mysql::{ClientIdentity, Conn, OptsBuilder, SslOpts};
 
+use super::client::Client;
 use super::defaults::Defaults;
 use super::url::{ServerUrl, SslMode};
 use crate::error::{Class, Error, Result};
@@ -46,16 +47,29 @@ impl Family {
 pub struct Connector {
     opts: OptsBuilder,
     tls: Tls,
+    address: Address,
     /// For messages; never holds a secret.
     name: String,
     database: Option<String>,
 }
 
+/// Where the server is and who asks, as URL and defaults files say together.
 #[derive(Clone)]
-struct Tls {
-    mode: SslMode,
-    ca: Option<PathBuf>,
-    identity: Option<(PathBuf, PathBuf)>,
+pub(super) struct Address {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) socket: Option<PathBuf>,
+    pub(super) user: String,
+    pub(super) password: String,
+    pub(super) connect_timeout: Duration,
+}
+
+/// How the connection is protected.
+#[derive(Clone)]
+pub(super) struct Tls {
+    pub(super) mode: SslMode,
+    pub(super) ca: Option<PathBuf>,
+    pub(super) identity: Option<(PathBuf, PathBuf)>,
 }
 
 impl std::fmt::Debug for Connector {
@@ -87,18 +101,38 @@ impl Connector {
             (None, false) => SslMode::Required,
         });
         let identity = url.ssl_cert.clone().or(defaults.ssl_cert).zip(url.ssl_key.clone().or(defaults.ssl_key));
+        let address = Address {
+            host,
+            port,
+            socket,
+            user: user.unwrap_or_default(),
+            password: password.unwrap_or_default(),
+            connect_timeout: defaults.connect_timeout_s.map_or(CONNECT_TIMEOUT, Duration::from_secs),
+        };
+        let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
         let opts = OptsBuilder::new()
-            .ip_or_hostname(Some(host))
+            .ip_or_hostname(Some(address.host.clone()))
             .tcp_port(port)
-            .socket(socket.map(|socket| socket.display().to_string()))
+            .socket(address.socket.as_ref().map(|socket| socket.display().to_string()))
             .prefer_socket(false)
-            .user(user)
-            .pass(password)
+            .user(some(&address.user))
+            .pass(some(&address.password))
             .tcp_nodelay(true)
-            .tcp_connect_timeout(Some(defaults.connect_timeout_s.map_or(CONNECT_TIMEOUT, Duration::from_secs)))
+            .tcp_connect_timeout(Some(address.connect_timeout))
             .stmt_cache_size(256);
         let name = url.to_string();
-        Ok(Connector { opts, tls: Tls { mode, ca, identity }, name, database: url.database.clone() })
+        Ok(Connector { opts, tls: Tls { mode, ca, identity }, address, name, database: url.database.clone() })
+    }
+
+    /// Connects with the client of our own, which shows the bytes of replies; see [`super::client`].
+    pub fn client(&self) -> Result<Client> {
+        let mode = self.tls.mode;
+        match Client::connect(&self.address, &self.tls, mode, &self.name) {
+            Err(error) if mode == SslMode::Preferred && error.class() == Class::Unavailable => {
+                Client::connect(&self.address, &self.tls, SslMode::Disabled, &self.name)
+            }
+            other => other,
+        }
     }
 
     /// The server for messages.

@@ -1,10 +1,11 @@
-//! The bytes of a log: a mapped file, or a stream through a buffer that holds the event at hand.
+//! The bytes of a log: a mapped file, a stream through a buffer that holds the event at hand, or what a server sends.
 //!
 //! Nothing is read by what a length claims: a stream's buffer grows as bytes arrive, and a mapped file ends where it ends.
 
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::time::Duration;
 
 use memmap2::Mmap;
 
@@ -19,6 +20,27 @@ pub enum Data {
     Mapped(Mapped),
     /// A stream.
     Stream(Stream),
+    /// Events as a server sends them.
+    Live(Box<dyn Feed>),
+}
+
+/// A server's log, event by event, as if its files stood one behind the other: offsets count on from file to file, and a file begins with its
+/// magic number. What a server does not send (it decrypts its log) leaves holes.
+pub trait Feed: Send {
+    /// Where the event stands that is at `at` or, after a hole, behind it; `at` itself when none has come yet. Never waits.
+    fn place(&mut self, at: u64) -> Result<u64>;
+    /// The bytes of the event at hand from `at` on; none when it does not hold `at`.
+    fn bytes(&self, at: u64) -> &[u8];
+    /// Waits for an event behind `at`; `false`: none came within `patience`.
+    fn wait(&mut self, at: u64, patience: Duration) -> Result<bool>;
+    /// The name of the file that begins at `at`, if one does.
+    fn file_name(&self, at: u64) -> Option<&str>;
+    /// Whether everything that was asked for has been handed over.
+    fn is_ended(&self) -> bool;
+    /// Whether what the server held at the start has been handed over.
+    fn is_caught_up(&self) -> bool;
+    /// Remarks for people since the last call.
+    fn take_notes(&mut self) -> Vec<String>;
 }
 
 /// A file and its map; a map of length 0 is no map.
@@ -59,7 +81,16 @@ impl Data {
     pub fn file_len(&self) -> Option<u64> {
         match self {
             Data::Mapped(mapped) => Some(mapped.bytes().len() as u64),
-            Data::Stream(_) => None,
+            Data::Stream(_) | Data::Live(_) => None,
+        }
+    }
+
+    /// The feed, if a server sends it.
+    #[inline]
+    pub fn feed(&mut self) -> Option<&mut dyn Feed> {
+        match self {
+            Data::Live(feed) => Some(&mut **feed),
+            _ => None,
         }
     }
 
@@ -70,6 +101,7 @@ impl Data {
         match self {
             Data::Mapped(mapped) => Ok(usize::try_from(at).ok().and_then(|at| mapped.bytes().get(at..)).unwrap_or(&[])),
             Data::Stream(stream) => stream.from(at, want),
+            Data::Live(feed) => Ok(feed.bytes(at)),
         }
     }
 
@@ -84,7 +116,7 @@ impl Data {
                 }
                 Ok(mapped.bytes().len() > before)
             }
-            Data::Stream(_) => Ok(false),
+            Data::Stream(_) | Data::Live(_) => Ok(false),
         }
     }
 }

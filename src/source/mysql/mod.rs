@@ -9,6 +9,7 @@
 //! group     a transaction being gathered         windows    what may run beside what
 //! decoder   events -> groups -> frames
 //! reader    this folder's `Source`: files -> events -> decoder
+//! live      a running server: its log as a replica gets it, and its rows
 //! ```
 
 pub mod bytes;
@@ -22,6 +23,8 @@ pub mod files;
 pub mod group;
 pub mod gtid;
 pub mod image;
+#[cfg(feature = "mysql")]
+pub mod live;
 pub mod load;
 mod ops;
 pub mod prega;

@@ -21,9 +21,10 @@
 use std::collections::VecDeque;
 use std::io::Read;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::compress::{self, PayloadReader};
-use super::data::Data;
+use super::data::{Data, Feed};
 use super::decoder::{Decoder, Flow};
 use super::decrypt::{Decryption, Keys};
 use super::event::{self, Event, Format, HEADER_LEN, Header, flag, kind};
@@ -38,6 +39,9 @@ const STEP_BYTES: usize = 256 << 10;
 const LOOK_AHEAD_BYTES: usize = 64 << 20;
 /// The same in a stream, which must be held for that.
 const LOOK_AHEAD_STREAM_BYTES: usize = 1 << 20;
+
+/// How long a step waits for a server to send something.
+const LIVE_WAIT: Duration = Duration::from_millis(100);
 
 /// Binary or relay logs that are read.
 pub struct MySqlSource {
@@ -147,6 +151,19 @@ impl MySqlSource {
         Ok(source)
     }
 
+    /// Reads what a server sends, from the start of a log file on; `server_uuid` goes into the stream's header.
+    pub fn from_feed(name: String, feed: Box<dyn Feed>, server_uuid: &str, options: Options) -> Result<MySqlSource> {
+        let mut source = MySqlSource::new(options)?;
+        source.decoder.set_server_uuid(server_uuid);
+        source.current = Some(Current::new(Data::Live(feed), name, None));
+        Ok(source)
+    }
+
+    /// The decoder behind it.
+    pub fn decoder(&mut self) -> &mut Decoder {
+        &mut self.decoder
+    }
+
     fn new(options: Options) -> Result<MySqlSource> {
         if let Some(name) = &options.log_name
             && files::split_name(name).is_none()
@@ -205,6 +222,17 @@ impl MySqlSource {
 
     fn read_file(&mut self, current: &mut Current, out: &mut FrameWriter) -> Result<Then> {
         if !current.begun {
+            if let Some(feed) = current.data.feed()
+                && feed.file_name(current.at).is_none()
+                && !feed.is_ended()
+                && !feed.wait(current.at, LIVE_WAIT)?
+            {
+                return Ok(if self.decoder.stopping {
+                    self.end(false, 0, out)
+                } else {
+                    Then::Stay(Some(Step::Waited))
+                });
+            }
             self.begin(current, out)?;
         }
         loop {
@@ -270,7 +298,8 @@ impl MySqlSource {
             format.timestamp = header.timestamp;
             format.server_id = header.server_id;
         }
-        current.in_use = format.flags & flag::IN_USE != 0;
+        // Servers clear the flag in what they send; the log of a running server is in use.
+        current.in_use = format.flags & flag::IN_USE != 0 || current.data.feed().is_some();
         current.relay = match &current.probe {
             Some(probe) => probe.relay,
             None => format.flags & flag::RELAY_LOG != 0,
@@ -293,7 +322,11 @@ impl MySqlSource {
         let own = current.probe.as_ref().map(|probe| probe.name.clone());
         let numbered = own.clone().filter(|name| files::split_name(name).is_some());
         // A name that was given is the first file's; those behind it have their own, or count on.
-        let given = if self.decoder.has_begun() { None } else { self.log_name.take() };
+        let given = match current.data.feed() {
+            Some(feed) => feed.file_name(current.base).map(str::to_owned),
+            None if self.decoder.has_begun() => None,
+            None => self.log_name.take(),
+        };
         let name = given.or(numbered).or_else(|| current.next.take()).or_else(|| self.log_name.take()).or(own);
         self.log_name = name.as_deref().and_then(files::next_name);
         self.decoder.begin_named(name.as_deref(), out)
@@ -302,6 +335,12 @@ impl MySqlSource {
     /// Reads one event and hands it on.
     #[inline]
     fn one_event(&mut self, current: &mut Current, out: &mut FrameWriter) -> Result<Outcome> {
+        if let Data::Live(feed) = &mut current.data {
+            current.at = feed.place(current.at)?;
+            if feed.file_name(current.at).is_some() {
+                return Ok(Outcome::Tail(Tail::Another));
+            }
+        }
         let at = current.at;
         let format = &self.decoder.format;
         let mut bytes = current.data.from(at, HEADER_LEN)?;
@@ -455,6 +494,15 @@ impl MySqlSource {
             Tail::End => None,
             Tail::Torn(error) | Tail::Damaged(error) => Some(error),
         };
+        if let Some(feed) = current.data.feed() {
+            if let Some(error) = error {
+                // A server sends whole events: nothing is torn here.
+                return Err(error.with_class(Class::Damage));
+            }
+            if !feed.is_ended() {
+                return self.wait(current, out).map(Some);
+            }
+        }
         if let Some(error) = &error
             && (error.class() == Class::Damage && !current.in_use || self.intact_behind(current)?)
         {
@@ -533,6 +581,23 @@ impl MySqlSource {
 
     /// `--follow` at the end of the last file.
     fn wait(&mut self, current: &mut Current, out: &mut FrameWriter) -> Result<Then> {
+        if let Some(feed) = current.data.feed() {
+            // What was written is due before anything is waited for.
+            let patience = if out.is_empty() { LIVE_WAIT } else { Duration::ZERO };
+            if feed.wait(current.at, patience)? {
+                return Ok(Then::Stay(None));
+            }
+            let caught_up = feed.is_caught_up();
+            if self.decoder.stopping {
+                return Ok(self.end(current.in_use, 0, out));
+            }
+            if caught_up && !self.decoder.group.is_open() {
+                self.decoder.caught_up(current.at - current.base)?;
+                self.decoder.write_header(out);
+                self.decoder.write_progress(out);
+            }
+            return Ok(Then::Stay(Some(Step::Waited)));
+        }
         if current.data.grow()? {
             return Ok(Then::Stay(None));
         }
@@ -732,6 +797,10 @@ impl Source for MySqlSource {
     }
 
     fn take_notes(&mut self) -> Vec<String> {
-        self.decoder.take_notes()
+        let mut notes = self.decoder.take_notes();
+        if let Some(feed) = self.current.as_mut().and_then(|current| current.data.feed()) {
+            notes.extend(feed.take_notes());
+        }
+        notes
     }
 }

@@ -280,6 +280,11 @@ impl Decoder {
         Ok(())
     }
 
+    /// A live server has told its UUID, which no log file does.
+    pub fn set_server_uuid(&mut self, uuid: &str) {
+        self.header.server_uuid = uuid.to_owned();
+    }
+
     /// Whether a file has begun.
     pub fn has_begun(&self) -> bool {
         self.started

@@ -483,9 +483,14 @@ impl Context<'_> {
     /// A preflight report; nothing is changed.
     fn check(&self, verb: &str) -> Result<()> {
         let path = match &self.address {
-            Address::Dir(path) | Address::Sqlite(path) => path,
+            Address::Dir(path) | Address::Sqlite(path) => Some(path),
+            #[cfg(feature = "nats")]
+            Address::Nats(_) => None,
         };
-        if verb == "put" && !path.exists() {
+        if let Some(path) = path
+            && verb == "put"
+            && !path.exists()
+        {
             let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
             return if parent.is_dir() {
                 print_line(&format!("{}: would be created", self.text))

@@ -6,7 +6,7 @@
 //!
 //! - [`Queue`] opens readers and writers and keeps the registered readers' acknowledgements. [`open`] makes one from
 //!   an address; [`dir`] is the first backend, `tests/contract` is what every backend must do.
-//! - [`dir`] keeps units in segment files; [`sqlite`] in tables. Queues inside of other engines share `records`.
+//! - [`dir`] keeps units in segment files; [`sqlite`] in tables, `nats` in streams of a cluster. Queues inside of other engines share `records`.
 //! - [`intake`] is `put`: it judges an incoming stream (repeat, gap, foreign, new) and hands what is new to a
 //!   [`Writer`]. It is the same for every backend.
 //! - [`tail`] folds steps into what has been reached.
@@ -25,6 +25,8 @@ use crate::sys::Vfs;
 mod chunks;
 pub mod dir;
 pub mod intake;
+#[cfg(feature = "nats")]
+pub mod nats;
 mod records;
 pub mod sqlite;
 pub mod tail;
@@ -329,6 +331,9 @@ pub enum Address {
     Dir(PathBuf),
     /// Tables in a SQLite database.
     Sqlite(PathBuf),
+    /// Streams of NATS JetStream.
+    #[cfg(feature = "nats")]
+    Nats(Box<nats::NatsAddress>),
 }
 
 impl std::str::FromStr for Address {
@@ -341,13 +346,13 @@ impl std::str::FromStr for Address {
             "dir" => Ok(Address::Dir(PathBuf::from(&text["dir:".len()..]))),
             "sqlite" if text == "sqlite:" => Err(Error::usage("sqlite: needs a path")),
             "sqlite" => Ok(Address::Sqlite(PathBuf::from(&text["sqlite:".len()..]))),
-            "nats" => Err(Error::new(
-                Class::Unavailable,
-                format!("queues in `{scheme}:` are not built into this version of rlog"),
-            )
-            .hint("use a directory: `dir:PATH`")),
+            #[cfg(feature = "nats")]
+            "nats" => Ok(Address::Nats(Box::new(text.parse()?))),
+            #[cfg(not(feature = "nats"))]
+            "nats" => Err(Error::new(Class::Unavailable, "queues on JetStream are not built into this rlog")
+                .hint("build it with the feature `nats`, or use a directory: `dir:PATH`")),
             "mysql" | "postgres" => Err(Error::usage(format!("`{scheme}:` is no place for a queue"))
-                .hint("QUEUE is a directory, `PATH` or `dir:PATH`, or `sqlite:PATH`")),
+                .hint("QUEUE is a directory, `PATH` or `dir:PATH`, or `sqlite:PATH`, or `nats://HOST/STREAM`")),
             _ => Ok(Address::Dir(PathBuf::from(text))),
         }
     }
@@ -358,6 +363,8 @@ impl std::str::FromStr for Address {
 pub fn open(vfs: Arc<dyn Vfs>, address: &Address, channel: &str, create: bool) -> Result<Box<dyn Queue>> {
     match address {
         Address::Dir(path) => Ok(Box::new(dir::DirQueue::open(vfs, path, channel, create)?)),
+        #[cfg(feature = "nats")]
+        Address::Nats(address) => Ok(Box::new(nats::NatsQueue::open(address, channel, create)?)),
         Address::Sqlite(path) => Ok(Box::new(sqlite::SqliteQueue::open(vfs, path, channel, create)?)),
     }
 }
@@ -366,6 +373,8 @@ pub fn open(vfs: Arc<dyn Vfs>, address: &Address, channel: &str, create: bool) -
 pub fn channels(vfs: Arc<dyn Vfs>, address: &Address) -> Result<Vec<String>> {
     match address {
         Address::Dir(path) => dir::channels(&*vfs, path),
+        #[cfg(feature = "nats")]
+        Address::Nats(address) => nats::channels(address),
         Address::Sqlite(path) => sqlite::channels(&*vfs, path),
     }
 }

@@ -30,12 +30,14 @@
 #![allow(dead_code, unused_imports, reason = "every test binary compiles this module and uses a part of it")]
 
 pub mod changes;
+mod nats;
 mod programs;
 mod server;
 pub mod streams;
 mod types;
 mod verbose;
 
+pub use nats::NatsCluster;
 pub use programs::{CorpusFile, corpus, corpus_files, repository, rlog, scratch, shell};
 pub use server::{Cells, Server, ServerBuilder, server_program};
 pub use types::{TypeColumn, Types};

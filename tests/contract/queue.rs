@@ -12,6 +12,7 @@ use rlog::queue::{
 };
 use rlog::sys::Os;
 
+use crate::common::NatsCluster;
 use crate::common::streams::{Fold, SERVER, Stream, transactions};
 
 /// A place for queues of one backend.
@@ -47,6 +48,22 @@ impl Backend for Table {
     fn open(&self, channel: &str) -> Box<dyn Queue> {
         let address = Address::Sqlite(self.0.path().join("spool.db"));
         rlog::queue::open(Arc::new(Os), &address, channel, true).unwrap()
+    }
+}
+
+/// Channels of one stream with three copies on three servers.
+pub struct JetStream(usize);
+
+impl Backend for JetStream {
+    fn new() -> JetStream {
+        static PLACES: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+        JetStream(PLACES.fetch_add(1, std::sync::atomic::Ordering::Relaxed))
+    }
+
+    fn open(&self, channel: &str) -> Box<dyn Queue> {
+        let address: Address = NatsCluster::shared().url("CONTRACT", "replicas=3").parse().unwrap();
+        let channel = format!("p{}-{channel}", self.0);
+        rlog::queue::open(Arc::new(Os), &address, &channel, true).unwrap()
     }
 }
 
@@ -692,3 +709,4 @@ macro_rules! queue_contract {
 
 queue_contract!(dir, Directory);
 queue_contract!(sqlite, Table);
+queue_contract!(nats, JetStream);

@@ -12,7 +12,9 @@
 use std::collections::{HashMap, VecDeque};
 
 use crate::error::{Class, Error, Result};
-use crate::frame::{Begin, Commit, Coordinate, Digest, Frame, HEADER_LEN, Header, Kind, Position, Segment};
+use crate::frame::{
+    Begin, Commit, Coordinate, Digest, Frame, FrameWriter, HEADER_LEN, Header, Kind, Position, Segment, StreamHeader,
+};
 
 use super::super::Tail;
 use super::{add_frames, state_frame};
@@ -42,6 +44,8 @@ pub(in super::super) struct Record {
     pub live: Vec<LiveFrame>,
     /// What is reached behind it.
     pub tail: Tail,
+    /// Whether it repeats what is live, so that reading can begin at it, and holds nothing else.
+    pub base: bool,
 }
 
 /// What a commit frame says of its transaction.
@@ -111,6 +115,9 @@ pub(in super::super) struct Gather {
     discarded: bool,
     finished: VecDeque<Record>,
     finished_bytes: u64,
+    /// For engines that keep no index of what is live: bytes after which that is repeated, and bytes since.
+    base_after: Option<u64>,
+    since_base: u64,
 }
 
 /// The transaction whose frames are coming.
@@ -156,9 +163,71 @@ impl Gather {
             discarded: false,
             finished: VecDeque::new(),
             finished_bytes: 0,
+            base_after: None,
+            since_base: 0,
         };
         gather.begin();
         gather
+    }
+
+    /// Repeats what is live in a record of its own whenever `bytes` have come since the last of these; `since` have come already.
+    pub fn with_bases(mut self, bytes: u64, since: u64) -> Gather {
+        self.base_after = Some(bytes);
+        self.since_base = since;
+        if self.number == 1 || self.since_base >= bytes {
+            self.insert_base();
+        }
+        self
+    }
+
+    /// Puts a base before the record that is being gathered, which must have nothing in it.
+    pub fn insert_base(&mut self) {
+        debug_assert!(self.is_fresh());
+        let tail = self.tail.clone();
+        let mut out = FrameWriter::new();
+        if let Some(source) = tail.source.as_deref() {
+            let header = StreamHeader {
+                start: tail.reached.unwrap_or(source.start),
+                incarnation: tail.incarnation,
+                gtid_state: tail.gtid_state.clone(),
+                ..source.clone()
+            };
+            out.frame(Kind::Stream, |payload| header.encode(payload));
+        }
+        let mut keys: Vec<_> = self.definitions.iter().collect();
+        keys.sort_unstable_by_key(|(key, _)| **key);
+        for (key, payload) in keys {
+            out.definition(*key, payload);
+        }
+        let preamble = u64::from(tail.source.is_some()) + self.definitions.len() as u64;
+        let mut bytes = state_frame(&Segment { preamble, ..self.head() });
+        bytes.extend_from_slice(out.bytes());
+        let mut digest = Digest::default();
+        add_frames(&mut digest, &bytes);
+        let record = Record {
+            number: self.number,
+            first_sequence: self.first_sequence,
+            reached: self.reached,
+            server: self.server,
+            pieces: 0,
+            length: bytes.len() as u64,
+            bytes,
+            digest: digest.value(),
+            transactions: Vec::new(),
+            live: Vec::new(),
+            tail,
+            base: true,
+        };
+        self.since_base = 0;
+        self.push(record);
+        self.begin();
+    }
+
+    fn push(&mut self, record: Record) {
+        self.previous = (record.length, record.digest);
+        self.since_base += record.length;
+        self.finished_bytes += record.bytes.len() as u64;
+        self.finished.push_back(record);
     }
 
     /// The state before the record that is being gathered, as its head tells it.
@@ -220,11 +289,6 @@ impl Gather {
     /// What was reached with the last boundary.
     pub fn tail(&self) -> &Tail {
         &self.tail
-    }
-
-    /// The live definitions.
-    pub fn definitions(&self) -> &HashMap<u64, Vec<u8>> {
-        &self.definitions
     }
 
     /// See [`super::super::Writer::has_definition`].
@@ -384,11 +448,13 @@ impl Gather {
             transactions: std::mem::take(&mut self.transactions),
             live: std::mem::take(&mut self.live),
             tail: self.tail.clone(),
+            base: false,
         };
-        self.previous = (record.length, record.digest);
-        self.finished_bytes += record.bytes.len() as u64;
-        self.finished.push_back(record);
+        self.push(record);
         self.begin();
+        if self.base_after.is_some_and(|bytes| self.since_base >= bytes) {
+            self.insert_base();
+        }
         add_frames(&mut self.digest, &behind);
         self.bytes.extend_from_slice(&behind);
         self.transactions = transactions_behind;

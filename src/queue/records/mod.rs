@@ -26,15 +26,16 @@ use crate::frame::{Digest, FrameWriter, HEADER_LEN, Kind, Segment};
 use super::{ReadFrom, Tail};
 
 // Some of it is for queues whose engine keeps no index of its own.
-#[allow(dead_code)]
+#[cfg_attr(not(feature = "nats"), allow(dead_code))]
 mod gather;
-#[allow(dead_code)]
+#[cfg_attr(not(feature = "nats"), allow(dead_code))]
 mod reader;
 mod verify;
 
 pub(super) use gather::{Gather, Record};
-#[allow(unused_imports)]
-pub(super) use reader::{Held, LogReader, locate};
+#[cfg(feature = "nats")]
+pub(super) use reader::Held;
+pub(super) use reader::{LogReader, locate};
 pub(super) use verify::verify;
 
 /// Where reading begins: between two records.
@@ -63,6 +64,10 @@ pub(super) trait Log: Debug + Send {
     fn start(&mut self, from: &ReadFrom) -> Result<Option<Start>>;
     /// Number of the last record, held or purged; 0: there was none.
     fn last(&mut self) -> Result<u64>;
+    /// Whether `record`, behind which [`Log::next`] has just found none, is the last.
+    fn is_end(&mut self, record: u64) -> Result<bool> {
+        Ok(self.last()? <= record)
+    }
     /// Number of the oldest record that must be there.
     fn low(&mut self) -> Result<u64>;
     /// Goes to the first record that is numbered above `after`, and returns its number.

@@ -37,6 +37,8 @@ pub(in super::super) struct LogReader<L> {
     /// With an end: the last record when reading began.
     pinned: Option<u64>,
     told_idle: bool,
+    /// Frames that come next and only repeat what is live.
+    preamble: u64,
 }
 
 /// A frame that was checked and is still in `bytes`.
@@ -50,6 +52,16 @@ struct Taken {
 impl<L: Log> LogReader<L> {
     /// Opens a reader; `Acknowledged` was resolved by the caller.
     pub fn open(log: L, from: &ReadFrom, mode: ReadMode) -> Result<LogReader<L>> {
+        LogReader::open_with(log, from, mode, &mut HashMap::new())
+    }
+
+    /// As [`LogReader::open`]; definitions that are live there are added to `live`.
+    pub fn open_with(
+        log: L,
+        from: &ReadFrom,
+        mode: ReadMode,
+        live: &mut HashMap<u64, Vec<u8>>,
+    ) -> Result<LogReader<L>> {
         let mut reader = LogReader {
             log,
             mode,
@@ -68,6 +80,7 @@ impl<L: Log> LogReader<L> {
             previous: None,
             pinned: None,
             told_idle: false,
+            preamble: 0,
         };
         if !mode.follow {
             reader.pinned = Some(reader.log.last()?);
@@ -80,6 +93,7 @@ impl<L: Log> LogReader<L> {
             reader.go_to(from, &mut definitions)?;
             reader.note_mark();
             reader.prepare_first(&definitions);
+            live.extend(definitions);
         }
         Ok(reader)
     }
@@ -215,6 +229,7 @@ impl<L: Log> LogReader<L> {
                 let segment = Segment::decode(frame.payload, self.offset);
                 let segment = segment.map_err(|error| damage(error, &self.log, self.record))?;
                 self.check_head(&segment)?;
+                self.preamble = segment.preamble;
                 Step::Other
             } else if self.offset == 0 {
                 return Err(damaged(&self.log, self.record, "it does not begin with its head"));
@@ -229,8 +244,10 @@ impl<L: Log> LogReader<L> {
             if self.tail.step(&step) {
                 self.note_mark();
             }
-            if !matches!(kind, Some(Kind::Segment | Kind::Watermark)) {
-                return Ok(Some(taken));
+            match kind {
+                Some(Kind::Segment | Kind::Watermark) => {}
+                _ if self.preamble > 0 => self.preamble -= 1,
+                _ => return Ok(Some(taken)),
             }
         }
     }
@@ -267,8 +284,7 @@ impl<L: Log> LogReader<L> {
         let found = self.log.next(self.record)?;
         let wanted = self.record + 1;
         if found != Some(wanted) {
-            let last = self.log.last()?;
-            if found.is_none() && last <= self.record {
+            if found.is_none() && self.log.is_end(self.record)? {
                 return Ok(false);
             }
             // It may have come since it was looked for.
@@ -338,11 +354,6 @@ impl<L: Log> LogReader<L> {
         self.bytes.get(from..from + taken.header.length as usize).unwrap_or(&[])
     }
 
-    /// Length and digest of the last record that was read to its end, if one was.
-    pub fn last_read(&self) -> Option<(u64, u64)> {
-        self.previous
-    }
-
     /// What has been reached.
     pub fn tail(&self) -> &Tail {
         &self.tail
@@ -365,6 +376,7 @@ impl<L: Log> LogReader<L> {
         self.bytes.clear();
         self.at = 0;
         self.previous = None;
+        self.preamble = 0;
         self.checker = Checker::new();
         let source = self.tail.source.take();
         self.tail = tail;
@@ -428,8 +440,11 @@ impl<L: Log> Reader for LogReader<L> {
     }
 
     fn remaining_bytes(&self) -> u64 {
-        let here = if self.inside { self.bytes.len().saturating_sub(self.at) as u64 } else { 0 };
-        self.log.bytes_behind(self.record) + here
+        // A log may have to ask for it; whether there is more at all is known without.
+        match self.bytes.len().saturating_sub(self.at) as u64 {
+            here if self.inside && here > 0 => here,
+            _ => self.log.bytes_behind(self.record),
+        }
     }
 }
 

@@ -33,6 +33,7 @@ complete -c rlog-apply -n "__fish_rlog_apply_needs_command" -f -a "wait" -d 'Wai
 complete -c rlog-apply -n "__fish_rlog_apply_needs_command" -f -a "skip" -d 'Step over one failing transaction, and no other, in the next run'
 complete -c rlog-apply -n "__fish_rlog_apply_needs_command" -f -a "reset" -d 'Forget the last error, recorded conflicts and a pending skip; with --all the channel itself'
 complete -c rlog-apply -n "__fish_rlog_apply_needs_command" -f -a "errors" -d 'List the conflicts that were stepped over, one JSON object a line'
+complete -c rlog-apply -n "__fish_rlog_apply_needs_command" -f -a "compare" -d 'Compare the tables of two databases row by row; exit status 80 when something differs'
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l from -d 'Where transactions come from: a queue (a directory), a file of frames, or `-`, standard input' -r
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l channel -d 'The channel' -r
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l init -d 'What the target holds: `empty`, or everything up to a position; does nothing once there is state' -r
@@ -50,6 +51,7 @@ ignore\t'Leave it out'
 stop\t'Stop (80)'"
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l triggers -d 'Let the target\'s triggers fire for applied rows: `fire`' -r -f -a "fire\t''
 off\t''"
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l cursor -d 'Keep the applied position in FILE, replaced atomically: what `rlog-extract --confirm @FILE` goes by' -r -F
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l delay -d 'Stay behind the source by this many seconds' -r
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l lock-wait -d 'Wait so many seconds for another run of the channel' -r
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l progress -d 'Show progress' -r -f -a "auto\t'On a terminal, and not with --follow'
@@ -95,3 +97,20 @@ complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand reset" -l all -d '
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand reset" -s h -l help -d 'Print help'
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand errors" -l channel -d 'The channel' -r
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand errors" -s h -l help -d 'Print help'
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand compare" -l channel -d 'The channel through which the target follows the source, which may be at work' -r
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand compare" -l timeout -d 'How many seconds the target may take to come up to the source' -r
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand compare" -l looks -d 'How often to look at differences before they are reported; 1 without --channel, else 3' -r
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand compare" -l ranges -d 'Ranges of rows that are listed for one table at most' -r
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand compare" -l tables -d 'Only these tables: globs over `database.table`, or over the table alone' -r
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand compare" -l ignore-tables -d 'Not these tables' -r
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand compare" -l rewrite-db -d 'Rename a database, before all filters' -r
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand compare" -l do-db -d 'Only these databases (replicate_do_db)' -r
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand compare" -l ignore-db -d 'Not these databases (replicate_ignore_db); without effect when there is any --do-db' -r
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand compare" -l do-table -d 'Only these tables (replicate_do_table)' -r
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand compare" -l ignore-table -d 'Not these tables (replicate_ignore_table)' -r
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand compare" -l wild-do-table -d 'Only tables like these: `%` and `_` as LIKE has them (replicate_wild_do_table)' -r
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand compare" -l wild-ignore-table -d 'Not tables like these (replicate_wild_ignore_table)' -r
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand compare" -l qualify -d 'The target names tables `db.table`'
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand compare" -l json -d 'One JSON object a line'
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand compare" -s q -l quiet -d 'Print only what differs'
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand compare" -s h -l help -d 'Print help (see more with \'--help\')'

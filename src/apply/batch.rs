@@ -18,6 +18,8 @@ pub struct Batch {
     pub end: Coordinate,
     /// Life of the source; a batch never crosses into another.
     pub incarnation: Incarnation,
+    /// Facts of the channel that are set, or removed, in the same target transaction.
+    pub facts: Vec<(String, Option<String>)>,
     bytes: u64,
 }
 
@@ -78,7 +80,7 @@ impl Batch {
     /// The batch cut into its transactions, each with the part of the range that leads to it; the last one takes what is behind it too.
     pub fn split(self) -> Vec<Batch> {
         let mut out: Vec<Batch> = Vec::new();
-        let Batch { transactions, prev, end, incarnation, .. } = self;
+        let Batch { transactions, prev, end, incarnation, facts, .. } = self;
         let mut from = prev.unwrap_or(end);
         for transaction in transactions {
             let mut one = Batch::default();
@@ -88,8 +90,8 @@ impl Batch {
             out.push(one);
         }
         match out.last_mut() {
-            Some(last) => last.end = end,
-            None => out.push(Batch { prev, end, incarnation, ..Batch::default() }),
+            Some(last) => (last.end, last.facts) = (end, facts),
+            None => out.push(Batch { prev, end, incarnation, facts, ..Batch::default() }),
         }
         out
     }

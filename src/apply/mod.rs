@@ -5,13 +5,17 @@
 //! batch is rolled back and run again singly, row by row, where [`conflict`] policy decides. [`schedule`] says what may run at the same
 //! time on targets with several writers.
 
+mod base;
 pub mod batch;
 pub mod body;
+pub mod compare;
 pub mod conflict;
 pub mod dead_letter;
 pub mod execute;
 pub mod input;
+pub mod options;
 pub mod pool;
+pub mod preview;
 pub mod rules;
 pub mod run;
 pub mod schedule;
@@ -21,5 +25,7 @@ pub mod status;
 pub mod tables;
 mod text;
 pub mod writer;
+pub mod xa;
 
-pub use run::{From, Init, Observer, Options, Order, Summary, Until, run};
+pub use options::{From, Init, Observer, Options, Order, Summary, Until};
+pub use run::run;

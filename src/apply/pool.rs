@@ -284,6 +284,9 @@ impl Shared {
             total.statements += tally.statements;
             total.notes.extend(tally.notes);
         }
+        for (name, value) in &batch.facts {
+            session.fact(name, value.as_deref())?;
+        }
         session.flush()?;
         Ok(total)
     }

@@ -8,19 +8,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::base::{aborted, base_of, leading_snapshot};
 use super::batch::Batch;
-use super::conflict::Policy;
 use super::dead_letter::DeadLetters;
-use super::execute::DdlPolicy;
 use super::input::{Input, Transaction, Unit};
+use super::options::{From, Observer, Options, Summary, Until};
 use super::pool::Pool;
-use super::rules::Rules;
 use super::snapshot::{self, Loading};
 use super::state::{Reached, Verdict, facts};
 use super::tables::Definitions;
 use super::writer::{Writer, Written, record_error};
+use super::xa;
 use crate::error::{Class, Error, Result};
-use crate::frame::{Coordinate, Incarnation, Position, PositionSpec, Progress, StreamHeader};
+use crate::frame::{Coordinate, Incarnation, Position, Progress, StreamHeader, gtid};
 use crate::queue::{self, Queue};
 use crate::sys;
 use crate::target::{EPOCH_FACT, Settings, Target};
@@ -31,142 +31,6 @@ const ACK_EVERY: Duration = Duration::from_secs(1);
 const PRUNE_EVERY: u64 = 200;
 /// How long one step of waiting for `--delay` takes.
 const DELAY_STEP: Duration = Duration::from_millis(200);
-
-/// Where transactions come from.
-#[derive(Clone, Debug)]
-pub enum From {
-    /// Standard input.
-    Stdin,
-    /// A file of frames.
-    File(PathBuf),
-    /// A queue.
-    Queue(queue::Address),
-}
-
-/// What `--init` declares about the target.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Init {
-    /// It is empty: everything is applied from the input's first transaction on.
-    Empty,
-    /// It holds everything up to this position.
-    At(PositionSpec),
-}
-
-/// Where to stop.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Until {
-    /// After the last transaction that ends at or before this.
-    Position(Coordinate),
-    /// Before the first transaction that committed after this, microseconds since 1970 UTC.
-    Time(i64),
-}
-
-/// Which order commits have.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Order {
-    /// The source's.
-    #[default]
-    Commit,
-    /// Any that the windows allow.
-    Relaxed,
-}
-
-/// The options of a run.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The channel, folded.
-    pub channel: String,
-    /// What the target is declared to hold, when it has no state.
-    pub init: Option<Init>,
-    /// Wait for more at the end.
-    pub follow: bool,
-    /// Where to stop.
-    pub until: Option<Until>,
-    /// Source transactions per target transaction at most.
-    pub batch_txns_max: usize,
-    /// Sessions at work at once.
-    pub workers: usize,
-    /// Order of commits.
-    pub order: Order,
-    /// What to do about conflicts.
-    pub policy: Policy,
-    /// What to do with DDL.
-    pub ddl: DdlPolicy,
-    /// Filters and rewrites.
-    pub rules: Rules,
-    /// Retries of what may succeed the next time.
-    pub retries: u32,
-    /// Stay behind the source by this much.
-    pub delay: Duration,
-    /// Where source transactions are kept of which something was skipped.
-    pub dead_letter: Option<PathBuf>,
-    /// Snapshots may replace rows that are there.
-    pub replace: bool,
-    /// How long to wait for another run of the channel.
-    pub lock_wait: Duration,
-    /// How sessions work.
-    pub settings: Settings,
-}
-
-impl Default for Options {
-    fn default() -> Options {
-        Options {
-            channel: queue::DEFAULT_CHANNEL.into(),
-            init: None,
-            follow: false,
-            until: None,
-            batch_txns_max: 1_000,
-            workers: 1,
-            order: Order::Commit,
-            policy: Policy::default(),
-            ddl: DdlPolicy::Apply,
-            rules: Rules::default(),
-            retries: 10,
-            delay: Duration::ZERO,
-            dead_letter: None,
-            replace: false,
-            lock_wait: Duration::ZERO,
-            settings: Settings::default(),
-        }
-    }
-}
-
-/// What a run came to, and how far it is: for reports, progress and metrics.
-#[derive(Clone, Debug, Default)]
-pub struct Summary {
-    /// Source transactions applied.
-    pub transactions: u64,
-    /// Target transactions committed.
-    pub commits: u64,
-    /// Rows handed to the target.
-    pub rows: u64,
-    /// Source transactions passed over, since they were applied before.
-    pub repeated: u64,
-    /// Source transactions passed over, since they came from this target (rule 12).
-    pub looped: u64,
-    /// Rows and transactions stepped over.
-    pub skipped: u64,
-    /// Rows made as the source's.
-    pub overwritten: u64,
-    /// Retries.
-    pub retries: u64,
-    /// Commit time of the last source transaction applied, microseconds since 1970 UTC; 0: not known.
-    pub source_time_us: i64,
-    /// What was reached.
-    pub position: Option<Position>,
-    /// Bytes of input read, and left when known.
-    pub input: (u64, Option<u64>),
-    /// For people.
-    pub notes: Vec<String>,
-}
-
-/// Hears how a run goes on.
-pub trait Observer {
-    /// Something was committed, or time passed.
-    fn progress(&mut self, summary: &Summary);
-    /// A remark for people, each once.
-    fn note(&mut self, text: &str);
-}
 
 /// Runs a channel.
 pub fn run(
@@ -196,10 +60,11 @@ pub fn run(
                 if !matches!(from, From::Queue(_)) {
                     (input, peeked) = (Some(opened), units);
                 }
-                "snapshot".to_owned()
+                vec![(facts::BASE, "snapshot".to_owned())]
             }
         };
-        target.init(channel, &[(facts::BASE, &base)])?;
+        let base: Vec<(&str, &str)> = base.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        target.init(channel, &base)?;
     }
     let epoch = target.raise_epoch(channel)?;
     let state = target.state(channel)?.unwrap_or_default();
@@ -213,14 +78,10 @@ pub fn run(
         (None, From::File(path)) => Input::file(path, definitions.clone(), stop.clone())?,
         (None, From::Queue(address)) => {
             let queue = queue::open(Arc::new(sys::Os), address, channel, false)?;
-            queue.register(&uuid)?;
+            let registered = queue.register(&uuid)?;
+            xa::reconcile(&*queue, &uuid, &registered.pins, &state)?;
             let loading = state.facts.contains_key(facts::LOADING);
-            let place = match reached.position() {
-                _ if loading => queue::ReadFrom::Oldest,
-                Some(position) if reached.incarnation.is_some() => queue::ReadFrom::After(position),
-                Some(position) => queue::ReadFrom::AfterCoordinate(position.end),
-                None => queue::ReadFrom::Oldest,
-            };
+            let place = if loading { queue::ReadFrom::Oldest } else { reached.place() };
             let mode = if options.follow { queue::ReadMode::FOLLOW } else { queue::ReadMode::ONCE };
             let reader = queue.reader(&place, mode)?;
             let name = queue.name();
@@ -249,6 +110,8 @@ pub fn run(
         acknowledge,
         since_prune: 0,
         based: state.facts.get(facts::BASE).is_some_and(|base| base.contains(':')),
+        gtid_base: state.facts.get(facts::GTID_BASE).cloned(),
+        cursor: options.cursor.clone().map(|path| Cursor { path, at: None, written: None }),
         summary: Summary::default(),
     };
     run.summary.position = run.reached.position();
@@ -276,67 +139,6 @@ pub fn run(
     }
 }
 
-/// What `--init` writes down.
-fn base_of(target: &mut dyn Target, init: &Init) -> Result<String> {
-    match init {
-        Init::Empty => {
-            if target.uuid()?.is_none() && target.has_tables()? {
-                return Err(Error::config(format!("--init empty, but {} has tables", target.name()))
-                    .hint("declare what it holds with --init POSITION, or name another target"));
-            }
-            Ok("empty".into())
-        }
-        Init::At(PositionSpec::Position(position)) => Ok(position.end.to_string()),
-        Init::At(PositionSpec::Server { at, .. }) => Ok(at.to_string()),
-        Init::At(PositionSpec::Oldest) => Ok("empty".into()),
-        Init::At(PositionSpec::Now | PositionSpec::Gtid(_)) => Err(Error::new(
-            Class::Unavailable,
-            "--init takes `empty`, a position as rlog prints it, or FILE:OFFSET as the server prints it",
-        )),
-    }
-}
-
-/// Without state and `--init`, only a stream that begins with a snapshot says what the base is.
-fn leading_snapshot(
-    target: &mut dyn Target,
-    from: &From,
-    options: &Options,
-    definitions: &Arc<Definitions>,
-    stop: &Arc<AtomicBool>,
-) -> Result<(Input, Vec<Unit>)> {
-    let mut input = match from {
-        From::Stdin => Input::stdin(definitions.clone(), stop.clone())?,
-        From::File(path) => Input::file(path, definitions.clone(), stop.clone())?,
-        From::Queue(address) => {
-            let queue = queue::open(Arc::new(sys::Os), address, &options.channel, false)?;
-            let reader = queue.reader(&queue::ReadFrom::Oldest, queue::ReadMode::ONCE)?;
-            Input::queue(reader, false, queue.name(), definitions.clone())
-        }
-    };
-    let mut units = Vec::new();
-    loop {
-        let unit = input.next()?;
-        match &unit {
-            Unit::Stream(_) => {}
-            Unit::SnapshotBegin(_) => {
-                units.push(unit);
-                return Ok((input, units));
-            }
-            Unit::Idle if !stop.load(Ordering::Relaxed) => continue,
-            Unit::Abort(abort) => return Err(aborted(abort)),
-            _ => {
-                return Err(Error::config(format!(
-                    "{} has no state of channel {}, and the input does not begin with a snapshot",
-                    target.name(),
-                    options.channel
-                ))
-                .hint("--init empty starts with the input's first transaction; --init POSITION declares what the target holds"));
-            }
-        }
-        units.push(unit);
-    }
-}
-
 /// What the state says about the source.
 #[derive(Clone, Debug, Default)]
 struct SourceFacts {
@@ -353,35 +155,59 @@ impl SourceFacts {
 }
 
 /// The queue that is told what was applied.
-struct Acknowledge {
-    queue: Box<dyn Queue>,
+pub(super) struct Acknowledge {
+    pub(super) queue: Box<dyn Queue>,
     at: Instant,
     due: bool,
 }
 
-struct Run<'a> {
-    target: &'a mut dyn Target,
+/// The file that `--cursor` names.
+struct Cursor {
+    path: PathBuf,
+    at: Option<Instant>,
+    written: Option<Position>,
+}
+
+impl Cursor {
+    /// Replaces the file, durably. The position is committed in the target.
+    fn write(&mut self, position: Option<Position>, now: bool) -> Result<()> {
+        let Some(position) = position.filter(|position| self.written.as_ref() != Some(position)) else { return Ok(()) };
+        if now || self.at.is_none_or(|at| at.elapsed() >= ACK_EVERY) {
+            sys::state::replace_file(&self.path, &format!("{position}\n"))?;
+            self.at = Some(Instant::now());
+            self.written = Some(position);
+        }
+        Ok(())
+    }
+}
+
+pub(super) struct Run<'a> {
+    pub(super) target: &'a mut dyn Target,
     options: &'a Options,
     stop: &'a Arc<AtomicBool>,
     observer: &'a mut dyn Observer,
-    definitions: &'a Arc<Definitions>,
-    input: Input,
-    reached: Reached,
-    settings: Settings,
-    uuid: String,
+    pub(super) definitions: &'a Arc<Definitions>,
+    pub(super) input: Input,
+    pub(super) reached: Reached,
+    pub(super) settings: Settings,
+    pub(super) uuid: String,
     skip: Option<String>,
     failed_before: bool,
     source: SourceFacts,
     writer: Option<Writer<'a>>,
     /// Several sessions, on targets that have several writers.
     pool: Option<Pool>,
-    batch: Batch,
+    pub(super) batch: Batch,
     loading: Option<Loading>,
-    acknowledge: Option<Acknowledge>,
+    pub(super) acknowledge: Option<Acknowledge>,
     since_prune: u64,
     /// Whether the state names the coordinate at which the chain of state rows begins.
     based: bool,
-    summary: Summary,
+    /// GTIDs that `--init` has declared as held.
+    gtid_base: Option<String>,
+    /// Where `--cursor` keeps the applied position, and what it holds.
+    cursor: Option<Cursor>,
+    pub(super) summary: Summary,
 }
 
 impl Run<'_> {
@@ -413,6 +239,7 @@ impl Run<'_> {
                 Unit::Idle => {
                     self.flush()?;
                     self.acknowledge(false)?;
+                    self.keep_cursor(false)?;
                     self.observe();
                 }
                 Unit::Finished => return self.flush(),
@@ -435,7 +262,7 @@ impl Run<'_> {
             Unit::Progress(progress) => self.progress(&progress)?,
             Unit::Gap(gap) => {
                 self.flush()?;
-                if self.reached.judge_progress(gap.from, gap.to, gap.incarnation)? == Verdict::Apply {
+                if self.reached.judge_progress(&gap)? == Verdict::Apply {
                     return Err(Error::new(
                         Class::Gap,
                         format!("the source lost what lies between {} and {}: {}", gap.from, gap.to, gap.reason),
@@ -443,17 +270,7 @@ impl Run<'_> {
                     .hint("load a new snapshot"));
                 }
             }
-            Unit::Prepared(transaction) => {
-                self.flush()?;
-                if self.judge(&transaction)? == Verdict::Apply {
-                    return Err(Error::config(format!(
-                        "transaction {} is a prepared XA group, which must wait in a queue for its decision",
-                        transaction.position
-                    ))
-                    .hint("`rlog-queue put QUEUE`, then `rlog-apply run --from QUEUE`"));
-                }
-                self.reached.read_to(transaction.position.end);
-            }
+            Unit::Prepared(group) => return self.prepared(&group),
             Unit::Handover(handover) => {
                 self.flush()?;
                 self.reached.moved(handover.start, handover.to);
@@ -508,6 +325,15 @@ impl Run<'_> {
             )
             .hint("give each source a channel of its own (--channel)"));
         }
+        if let Some(base) = self.gtid_base.as_ref().filter(|_| !self.based)
+            && let Some(missing) = gtid::first_missing(base, &header.gtid_state)
+        {
+            return Err(Error::new(
+                Class::Gap,
+                format!("the target's base is the GTIDs {base}, the input begins behind {missing}: what lies between is missing"),
+            )
+            .hint("read the source from an earlier log"));
+        }
         if header.unanchored {
             return Err(Error::config(
                 "the stream has no anchored positions, so nothing could be applied exactly once",
@@ -561,7 +387,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn judge(&mut self, transaction: &Transaction) -> Result<Verdict> {
+    pub(super) fn judge(&mut self, transaction: &Transaction) -> Result<Verdict> {
         self.reached.judge(&transaction.position, transaction.begin.prev)
     }
 
@@ -577,16 +403,13 @@ impl Run<'_> {
             self.reached.read_to(transaction.position.end);
             return Ok(Next::More);
         }
-        let past = match self.options.until {
-            Some(Until::Position(at)) => transaction.position.end > at,
-            Some(Until::Time(time_us)) => transaction.commit.time_us > time_us,
-            None => false,
-        };
-        if past {
+        if self.is_past(&transaction) || self.wait_for_delay(&transaction)? == Next::Stop {
             return Ok(Next::Stop);
         }
-        if self.wait_for_delay(&transaction)? == Next::Stop {
-            return Ok(Next::Stop);
+        if self.is_held(&transaction)? {
+            self.summary.repeated += 1;
+            let from = self.base(transaction.begin.prev)?;
+            return self.extend(from, transaction.position.end, transaction.position.incarnation);
         }
         let from = self.base(transaction.begin.prev)?;
         if transaction.begin.origins.contains(&self.uuid) {
@@ -594,6 +417,7 @@ impl Run<'_> {
             self.summary.looped += 1;
             return self.extend(from, transaction.position.end, transaction.position.incarnation);
         }
+        let Some(transaction) = self.decided(transaction)? else { return Ok(Next::More) };
         let alone = transaction.begin.is_barrier();
         if alone {
             self.flush()?;
@@ -608,8 +432,30 @@ impl Run<'_> {
         Ok(Next::More)
     }
 
+    /// Whether `--until` ends before this transaction.
+    pub(super) fn is_past(&self, transaction: &Transaction) -> bool {
+        match self.options.until {
+            Some(Until::Position(at)) => transaction.position.end > at,
+            Some(Until::Time(time_us)) => transaction.commit.time_us > time_us,
+            None => false,
+        }
+    }
+
+    /// Whether `--init` has declared by a set of GTIDs that the target holds this transaction.
+    fn is_held(&self, transaction: &Transaction) -> Result<bool> {
+        let Some(base) = &self.gtid_base else { return Ok(false) };
+        if transaction.begin.gtid.is_empty() && self.reached.last.is_none() {
+            return Err(Error::config(format!(
+                "transaction {} has no GTID, and the target's base is the GTIDs {base}",
+                transaction.position
+            ))
+            .hint("declare the base by FILE:POS instead: `rlog-apply reset --all`, then --init FILE:POS"));
+        }
+        Ok(gtid::contains(base, &transaction.begin.gtid))
+    }
+
     /// What was reached before the next range. Its first use makes the base durable: from here the chain of state rows begins.
-    fn base(&mut self, prev: Coordinate) -> Result<Coordinate> {
+    pub(super) fn base(&mut self, prev: Coordinate) -> Result<Coordinate> {
         if !self.based {
             self.target.set_facts(&self.settings.channel, &[(facts::BASE, Some(&prev.to_string()))])?;
             self.based = true;
@@ -618,7 +464,7 @@ impl Run<'_> {
         Ok(self.reached.reading().unwrap_or(prev))
     }
 
-    fn extend(&mut self, from: Coordinate, to: Coordinate, incarnation: Incarnation) -> Result<Next> {
+    pub(super) fn extend(&mut self, from: Coordinate, to: Coordinate, incarnation: Incarnation) -> Result<Next> {
         if !self.batch.admits_place(incarnation, to) {
             self.submit()?;
         }
@@ -633,7 +479,7 @@ impl Run<'_> {
         {
             return Ok(());
         }
-        if self.reached.judge_progress(progress.from, progress.to, progress.incarnation)? == Verdict::Done {
+        if self.reached.judge_progress(progress)? == Verdict::Done {
             return Ok(());
         }
         let from = self.base(progress.from)?;
@@ -655,7 +501,7 @@ impl Run<'_> {
     }
 
     /// Waits until the transaction is due under `--delay`. A run that does not follow ends there instead.
-    fn wait_for_delay(&mut self, transaction: &Transaction) -> Result<Next> {
+    pub(super) fn wait_for_delay(&mut self, transaction: &Transaction) -> Result<Next> {
         if self.options.delay.is_zero() || transaction.commit.time_us == 0 {
             return Ok(Next::More);
         }
@@ -672,7 +518,7 @@ impl Run<'_> {
     }
 
     /// Writes everything that was read, and waits until it is committed.
-    fn flush(&mut self) -> Result<()> {
+    pub(super) fn flush(&mut self) -> Result<()> {
         if self.pool.is_none() {
             return self.write_batch();
         }
@@ -681,7 +527,7 @@ impl Run<'_> {
     }
 
     /// Writes the batch through the one session.
-    fn write_batch(&mut self) -> Result<()> {
+    pub(super) fn write_batch(&mut self) -> Result<()> {
         if self.batch.is_empty() {
             return Ok(());
         }
@@ -793,6 +639,7 @@ impl Run<'_> {
             acknowledge.due = true;
         }
         self.acknowledge(false)?;
+        self.keep_cursor(false)?;
         self.observe();
         Ok(())
     }
@@ -820,6 +667,15 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Keeps what is committed in the file of `--cursor`; never while a snapshot is loading.
+    fn keep_cursor(&mut self, now: bool) -> Result<()> {
+        let position = if self.loading.is_none() { self.reached.position() } else { None };
+        match &mut self.cursor {
+            Some(cursor) => cursor.write(position, now),
+            None => Ok(()),
+        }
+    }
+
     fn observe(&mut self) {
         self.summary.position = self.reached.position();
         self.summary.input = self.input.progress();
@@ -830,6 +686,7 @@ impl Run<'_> {
         if self.batch.is_empty() {
             self.acknowledge(true)?;
         }
+        self.keep_cursor(true)?;
         if self.since_prune > 0 {
             self.prune()?;
         }
@@ -839,17 +696,11 @@ impl Run<'_> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
+pub(super) enum Next {
     More,
     Stop,
 }
 
 fn no_stream() -> Error {
     Error::damage("a transaction stands before any stream header")
-}
-
-/// The error of an abort frame: its writer's status is ours (rule 2).
-fn aborted(abort: &crate::frame::Abort) -> Error {
-    let class = Class::from_exit_status(abort.status).unwrap_or(Class::TryAgain);
-    Error::new(class, format!("the writer of the input failed: {}", abort.message))
 }

@@ -17,7 +17,7 @@
 
 use std::collections::VecDeque;
 
-use super::run::Order;
+use super::options::Order;
 use crate::frame::Coordinate;
 
 /// One unit as the schedule sees it.

@@ -4,13 +4,16 @@
 //! folded: rows chained by `prev` and `end` give the low-water mark, rows beyond a hole (with `--order relaxed`) the set above it.
 
 use crate::error::{Class, Error, Result};
-use crate::frame::{Coordinate, Incarnation, Position};
+use crate::frame::{Coordinate, Incarnation, Position, Progress};
+use crate::queue::ReadFrom;
 use crate::target::{ChannelState, StateRow};
 
 /// Names of facts.
 pub mod facts {
-    /// What `--init` declared: `empty`, a coordinate, or `snapshot`.
+    /// What `--init` declared: `empty`, a coordinate, `gtid`, or `snapshot`.
     pub const BASE: &str = "base";
+    /// GTIDs that the target held when its channel began.
+    pub const GTID_BASE: &str = "gtid_base";
     /// Family of the source.
     pub const SOURCE: &str = "source";
     /// UUID of the source server where known.
@@ -138,6 +141,15 @@ impl Reached {
         }
     }
 
+    /// Where a queue is read from.
+    pub fn place(&self) -> ReadFrom {
+        match self.position() {
+            Some(position) if self.incarnation.is_some() => ReadFrom::After(position),
+            Some(position) => ReadFrom::AfterCoordinate(position.end),
+            None => ReadFrom::Oldest,
+        }
+    }
+
     /// Where reading goes on.
     pub fn reading(&self) -> Option<Coordinate> {
         self.reading
@@ -150,7 +162,7 @@ impl Reached {
 
     /// Judges a transaction that the stream brings. `prev` is what it follows.
     pub fn judge(&self, position: &Position, prev: Coordinate) -> Result<Verdict> {
-        self.same_source(position.incarnation, position.txid.file())?;
+        self.same_source(position.incarnation, Some(position.txid.file()))?;
         if let Some(last) = &self.last
             && last.txid == position.txid
             && last.incarnation == position.incarnation
@@ -182,22 +194,21 @@ impl Reached {
     }
 
     /// Judges a range without transactions: what is new of it, if anything.
-    pub fn judge_progress(&self, from: Coordinate, to: Coordinate, incarnation: Incarnation) -> Result<Verdict> {
-        // At the start of the next file, the stamp is still that of the file before.
-        self.same_source(incarnation, from.file())?;
+    pub fn judge_progress(&self, progress: &Progress) -> Result<Verdict> {
+        self.same_source(progress.incarnation, progress.stamped_file())?;
         let Some(reading) = self.reading else { return Ok(Verdict::Apply) };
-        if to <= reading {
+        if progress.to <= reading {
             return Ok(Verdict::Done);
         }
-        if from > reading {
-            return Err(gap(reading, from));
+        if progress.from > reading {
+            return Err(gap(reading, progress.from));
         }
         Ok(Verdict::Apply)
     }
 
-    fn same_source(&self, incarnation: Incarnation, file: u64) -> Result<()> {
+    fn same_source(&self, incarnation: Incarnation, file: Option<u64>) -> Result<()> {
         let Some(known) = self.incarnation else { return Ok(()) };
-        let other_log = self.stamped.is_some_and(|(held, stamp)| held == file && stamp != incarnation.stamp());
+        let other_log = self.stamped.is_some_and(|(held, stamp)| Some(held) == file && stamp != incarnation.stamp());
         if known.server() != incarnation.server() || other_log {
             return Err(Error::new(
                 Class::Identity,
@@ -310,6 +321,24 @@ mod tests {
         assert_eq!(reached.judge(&other, Coordinate(30)).unwrap_err().class(), Class::Identity);
         let reset = Position { incarnation: Incarnation::new(7, 2), ..position(30, 40) };
         assert_eq!(reached.judge(&reset, Coordinate(30)).unwrap_err().class(), Class::Identity);
+    }
+
+    #[test]
+    fn progress_into_a_file_that_was_not_read_carries_the_stamp_of_the_file_before() {
+        let at = |file, offset| Coordinate::new(file, offset).unwrap();
+        let mut state = ChannelState::default();
+        let held = StateRow { prev: at(2, 4), end: at(2, 100), incarnation: Incarnation::new(7, 2), ..row(0, 0) };
+        state.applied.push(held);
+        let reached = Reached::new(&state).unwrap();
+        let judge = |from, to, stamp| {
+            let incarnation = Incarnation::new(7, stamp);
+            let progress = Progress { from, to, incarnation, ..Progress::default() };
+            reached.judge_progress(&progress).map_err(|error| error.class())
+        };
+        // The same logs again, from the first; and two files without transactions behind.
+        assert_eq!(judge(at(1, 50), at(2, 4), 1), Ok(Verdict::Done));
+        assert_eq!(judge(at(2, 100), at(4, 4), 3), Ok(Verdict::Apply));
+        assert_eq!(judge(at(2, 50), at(2, 120), 3), Err(Class::Identity));
     }
 
     #[test]

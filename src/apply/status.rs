@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::state::{Reached, facts};
+use super::xa;
 use crate::error::Result;
 use crate::frame::Position;
 use crate::queue::{self, Queue};
@@ -66,6 +67,8 @@ pub struct ChannelStatus {
     pub rows_per_s: Option<f64>,
     /// Conflicts recorded.
     pub conflicts: u64,
+    /// Prepared XA groups that wait in the queue for their decision.
+    pub prepared: u64,
     /// Exit status, message, time and position of the last error.
     pub error: Option<LastError>,
     /// Position that `skip` will step over.
@@ -127,6 +130,7 @@ pub fn channel(
         applied_time_us: newest.map_or(0, |row| row.applied_time_us),
         rows_per_s: rate(&state),
         conflicts: state.facts.keys().filter(|name| name.starts_with(facts::CONFLICT_PREFIX)).count() as u64,
+        prepared: xa::waiting(&state).len() as u64,
         error,
         skip: state.facts.get(facts::SKIP).cloned(),
         filters: fact(facts::FILTERS),
@@ -226,6 +230,9 @@ impl ChannelStatus {
         if self.conflicts > 0 {
             line("conflicts", format!("{} stepped over; `rlog-apply errors` lists them", self.conflicts));
         }
+        if self.prepared > 0 {
+            line("XA", format!("{} prepared, waiting in the queue for XA COMMIT or ROLLBACK", self.prepared));
+        }
         if let Some(skip) = &self.skip {
             line("to be skipped", skip.clone());
         }
@@ -254,6 +261,7 @@ impl ChannelStatus {
             "rows_per_s": self.rows_per_s,
             "relaxed_holes": self.holes,
             "conflicts": self.conflicts,
+            "prepared": self.prepared,
             "skip": self.skip,
             "filters": self.filters,
             "error": self.error.as_ref().map(|error| serde_json::json!({

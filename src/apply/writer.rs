@@ -138,12 +138,8 @@ impl Writer<'_> {
             std::thread::sleep(backoff);
             backoff = (backoff * 2).min(BACKOFF_MAX);
             if failure.cause == Cause::Lost || rolled_back.is_err() {
-                match target.session(&self.settings) {
-                    Ok(session) => self.session = session,
-                    // Still away: the next attempt fails with `Lost` again, until the retries are used up.
-                    Err(error) if error.class() == Class::TryAgain => continue,
-                    Err(error) => return Err(error),
-                }
+                // The target has patience of its own.
+                self.session = target.session(&self.settings)?;
                 // The commit may have happened before the connection broke.
                 let state = target.state(&self.settings.channel)?.unwrap_or_default();
                 if state.applied.iter().any(|held| {
@@ -170,6 +166,9 @@ impl Writer<'_> {
             total.statements += tally.statements;
             total.conflicts.extend(tally.conflicts);
             total.notes.extend(tally.notes);
+        }
+        for (name, value) in &batch.facts {
+            self.session.fact(name, value.as_deref())?;
         }
         self.session.commit()?;
         Ok(total)

@@ -14,7 +14,7 @@ use crate::frame::{Abort, Coordinate, End, FrameWriter, Kind, Position, Position
 use crate::queue::{
     self, Address, DEFAULT_CHANNEL, Next, Queue, ReadFrom, ReadMode, Status, Tail, WriterOptions, intake,
 };
-use crate::sys::{Os, Vfs as _, clock, pipe, state};
+use crate::sys::{Os, clock, pipe, state};
 
 /// rlog-queue(1).
 pub const TOOL: Tool = Tool { name: "rlog-queue", command, manual: &MANUAL, run, closed_pipe_is_success: false };
@@ -601,10 +601,10 @@ impl Reporter {
         self.last = Some(Instant::now());
         self.latest = None;
         if let (Some(path), Some(position)) = (&self.cursor, tail.position()) {
-            replace_file(path, &format!("{position}\n"))?;
+            state::replace_file(path, &format!("{position}\n"))?;
         }
         if let Some(path) = &self.metrics {
-            replace_file(path, &metrics(&self.channel, tail, counts))?;
+            state::replace_file(path, &metrics(&self.channel, tail, counts))?;
         }
         Ok(())
     }
@@ -618,17 +618,6 @@ impl Reporter {
             None => Ok(()),
         }
     }
-}
-
-/// Replaces a file that the user named, atomically and durably.
-fn replace_file(path: &Path, text: &str) -> Result<()> {
-    let shown = path.display().to_string();
-    let name = path.file_name().and_then(|name| name.to_str());
-    let name = name.ok_or_else(|| Error::new(Class::CannotCreate, "this is no file name").in_file(&shown))?;
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Os.open_dir(parent)
-        .and_then(|dir| state::replace(&*dir, name, text.as_bytes()))
-        .map_err(|error| Error::io(shown, error).with_class(Class::CannotCreate))
 }
 
 fn metrics(channel: &str, tail: &Tail, counts: &intake::Counts) -> String {

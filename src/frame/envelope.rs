@@ -400,6 +400,14 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// The file whose stamp [`Progress::incarnation`] carries: that of `to`. `None` where `to` is the start of a file that was not read
+    /// yet: then the stamp is that of the file before, whichever it was.
+    pub fn stamped_file(&self) -> Option<u64> {
+        const FIRST_EVENT_AT: u64 = 4;
+        let entered = self.from.file() == self.to.file() || self.to.offset() > FIRST_EVENT_AT;
+        entered.then(|| self.to.file())
+    }
+
     /// Appends the payload to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
         use progress_tags::*;

@@ -10,9 +10,10 @@
 //! file or the new one, whole. Whoever misses a file decides what that means; it never means "start afresh".
 
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::vfs::{Access, Dir};
+use super::vfs::{Access, Dir, Vfs};
 use crate::error::{Class, Error, Result};
 
 /// Largest state file that is read, in bytes.
@@ -133,6 +134,18 @@ pub fn replace(dir: &dyn Dir, name: &str, bytes: &[u8]) -> io::Result<()> {
         return Err(error);
     }
     dir.sync()
+}
+
+/// Replaces a file that the user named, atomically and durably.
+pub fn replace_file(path: &Path, text: &str) -> Result<()> {
+    let shown = path.display().to_string();
+    let name = path.file_name().and_then(|name| name.to_str());
+    let name = name.ok_or_else(|| Error::new(Class::CannotCreate, "this is no file name").in_file(&shown))?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    super::Os
+        .open_dir(parent)
+        .and_then(|dir| replace(&*dir, name, text.as_bytes()))
+        .map_err(|error| Error::io(shown, error).with_class(Class::CannotCreate))
 }
 
 #[cfg(test)]

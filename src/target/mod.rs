@@ -30,10 +30,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::error::{Class, Error, Result};
-use crate::event::{RecordKind, Row, Rows, RowsOp, Statement, TableDefinition};
+use crate::event::{Column, RecordKind, Row, Rows, RowsOp, Statement, TableDefinition};
 use crate::frame::{Coordinate, Incarnation, Position};
 
 #[cfg(feature = "mysql")]
@@ -94,6 +95,10 @@ pub struct OpenOptions {
     pub read_only: bool,
     /// How long to wait for a lock before 75.
     pub lock_wait: Duration,
+    /// How often a connection that is refused is tried again. Not the first one, which tells whether the address is right.
+    pub retries: u32,
+    /// Set by a signal: no further try.
+    pub stop: Option<Arc<AtomicBool>>,
 }
 
 /// What sessions of one run have in common.
@@ -314,6 +319,28 @@ pub type Outcome<T = ()> = std::result::Result<T, Failure>;
 /// One cell of a row as [`Target::scan`] gives it: canonical text (`event::text`) or bytes, `None` for NULL.
 pub type Cell<'a> = Option<&'a [u8]>;
 
+/// What [`Target::scan`] reads. The definition may be another database's: its kinds say how values are written as text.
+#[derive(Clone, Copy, Debug)]
+pub struct Scan<'a> {
+    /// Database of the table here; empty where there are none.
+    pub database: &'a str,
+    /// Name of the table here.
+    pub table: &'a str,
+    /// The columns that are wanted, in this order; all of them are there.
+    pub columns: &'a [&'a Column],
+    /// Ascending order of the rows, NULL first: indexes into `columns`. Empty: any order.
+    pub order: &'a [(usize, KeyOrder)],
+}
+
+/// What order of a column two databases have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyOrder {
+    /// As a number.
+    Number,
+    /// By the bytes of its canonical text.
+    Bytes,
+}
+
 /// An opened database. Calls are not made inside a session's transaction.
 pub trait Target: Send {
     /// The target as messages name it, without secrets.
@@ -360,17 +387,21 @@ pub trait Target: Send {
     /// Opens a session (a connection) for applying. The target may be used by at most `properties().writers_max` at once.
     fn session(&mut self, settings: &Settings) -> Result<Box<dyn Session>>;
 
-    /// Calls `row` with rows of `table`, columns in the definition's order, ordered by its identity, those behind `after` (values of the
-    /// identity's columns as given before), at most `limit`. Reads one consistent state per call. For `compare`.
-    fn scan(
-        &mut self,
-        table: &TableDefinition,
-        after: Option<&[Option<Vec<u8>>]>,
-        limit: usize,
-        row: &mut dyn FnMut(&[Cell<'_>]),
-    ) -> Result<()> {
-        let _ = (table, after, limit, row);
+    /// The tables with their columns and keys, rlog's own and the system's left out, in the order of their names. For `compare`. Database names
+    /// are empty where there are no databases.
+    fn tables(&mut self) -> Result<Vec<TableDefinition>> {
         Err(Error::new(Class::Unavailable, format!("{} cannot be compared in this version", self.name())))
+    }
+
+    /// Calls `row` with every row of a table as of one moment, until it returns `false`.
+    fn scan(&mut self, scan: &Scan<'_>, row: &mut dyn FnMut(&[Cell<'_>]) -> bool) -> Result<()> {
+        let _ = (scan, row);
+        Err(Error::new(Class::Unavailable, format!("{} cannot be compared in this version", self.name())))
+    }
+
+    /// Where the database's own log stands, if it has one whose positions are those of our streams (SHOW MASTER STATUS).
+    fn log_position(&mut self) -> Result<Option<Coordinate>> {
+        Ok(None)
     }
 }
 

@@ -153,6 +153,21 @@ pub fn a_longer_stream_of_the_same_log_adds_only_what_is_new<B: Backend>() {
     assert_eq!(all(&*queue).seen, transactions(&bytes));
 }
 
+pub fn closed_files_are_put_again_with_each_one_that_follows<B: Backend>() {
+    let place = B::new();
+    let queue = place.open("default");
+    let file = |number| Coordinate::new(number, 4).unwrap();
+    for files in 1..5 {
+        let mut stream = Stream::new();
+        for number in 1..=files {
+            stream.incarnation = rlog::frame::Incarnation::new(SERVER, number as u32);
+            stream.transaction(10).transaction(20).progress_to(file(number + 1));
+        }
+        put(&*queue, &stream.end()).unwrap();
+        assert_eq!(all(&*queue).seen.len(), 2 * files as usize);
+    }
+}
+
 pub fn streams_one_behind_the_other_are_one<B: Backend>() {
     let place = B::new();
     let queue = place.open("default");
@@ -675,6 +690,7 @@ macro_rules! queue_contract {
             an_empty_queue_has_no_position_and_gives_nothing,
             a_stream_put_again_changes_nothing,
             a_longer_stream_of_the_same_log_adds_only_what_is_new,
+            closed_files_are_put_again_with_each_one_that_follows,
             streams_one_behind_the_other_are_one,
             a_gap_is_refused_with_81_and_what_came_before_it_is_kept,
             another_source_is_refused_with_83,

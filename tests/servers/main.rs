@@ -4,6 +4,8 @@
 mod common;
 
 mod apply;
+#[cfg(feature = "mysql")]
+mod compare;
 mod differential;
 mod dump_sql;
 mod harness;
@@ -14,3 +16,4 @@ mod mysql_apply;
 #[cfg(feature = "mysql")]
 mod mysql_target;
 mod values;
+mod xa;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::common::{Server, Types, rlog, scratch};
 
 /// Without these, every run remarks on it.
-const DURABLE: [&str; 2] = ["--innodb-flush-log-at-trx-commit=1", "--sync-binlog=1"];
+pub const DURABLE: [&str; 2] = ["--innodb-flush-log-at-trx-commit=1", "--sync-binlog=1"];
 
 /// A source with full metadata.
 fn source() -> Server {
@@ -16,7 +16,7 @@ fn source() -> Server {
 }
 
 /// Everything that the source logged, into a queue.
-fn fill(source: &Server, queue: &Path) {
+pub fn fill(source: &Server, queue: &Path) {
     source.flush_logs();
     let mut logs = source.logs();
     logs.pop();
@@ -26,7 +26,7 @@ fn fill(source: &Server, queue: &Path) {
 }
 
 /// `rlog-apply run` that ends by itself; status and messages.
-fn run(queue: &Path, url: &str, options: &[&str]) -> (i32, String) {
+pub fn run(queue: &Path, url: &str, options: &[&str]) -> (i32, String) {
     let output = rlog("rlog-apply").arg("run").args(options).arg("--from").arg(queue).arg(url).output().unwrap();
     (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).into_owned())
 }

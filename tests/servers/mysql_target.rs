@@ -9,7 +9,8 @@ use rlog::event::{Rows, RowsOp, Statement};
 use rlog::frame::{Coordinate, Position};
 use rlog::source::mysql::{Family, RowPlan, RowsInput, TableMap, definition};
 use rlog::target::{
-    Cause, ConflictClass, DdlOutcome, Force, Head, OpenOptions, Outcome, Session, Settings, StateRow, Table, Target,
+    Cause, ConflictClass, DdlOutcome, Force, Head, KeyOrder, OpenOptions, Outcome, Scan, Session, Settings, StateRow,
+    Table, Target,
 };
 
 use crate::common::{Server, Types};
@@ -197,16 +198,14 @@ fn scan_gives_canonical_text(target: &mut Box<dyn Target>, groups: &[Group]) {
         }
     }
     let mut found: Vec<Vec<Option<Vec<u8>>>> = Vec::new();
-    loop {
-        let after = found.last().map(|row| vec![row[0].clone()]);
-        let before = found.len();
-        let mut take =
-            |cells: &[Option<&[u8]>]| found.push(cells.iter().map(|cell| cell.map(<[u8]>::to_vec)).collect());
-        target.scan(table, after.as_deref(), 7, &mut take).unwrap();
-        if found.len() == before {
-            break;
-        }
-    }
+    let columns: Vec<&rlog::event::Column> = table.columns.iter().collect();
+    let scan =
+        Scan { database: &table.database, table: &table.table, columns: &columns, order: &[(0, KeyOrder::Number)] };
+    let mut take = |cells: &[Option<&[u8]>]| {
+        found.push(cells.iter().map(|cell| cell.map(<[u8]>::to_vec)).collect());
+        true
+    };
+    target.scan(&scan, &mut take).unwrap();
     assert_eq!(found.len(), expected.len());
     for (found, expected) in found.iter().zip(expected.values()) {
         for ((found, expected), column) in found.iter().zip(expected).zip(&table.columns) {

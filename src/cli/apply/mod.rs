@@ -16,8 +16,8 @@ use jiff::tz::TimeZone;
 
 use crate::apply::conflict::Policy;
 use crate::apply::execute::DdlPolicy;
+use crate::apply::options::{From, Init, Options, Order, Until};
 use crate::apply::rules::Rules;
-use crate::apply::run::{From, Init, Options, Order, Until};
 use crate::apply::state::{Reached, facts};
 use crate::apply::{self, status};
 use crate::cli::filters::Filters;
@@ -30,7 +30,9 @@ use crate::queue;
 use crate::sys;
 use crate::target::{self, OpenOptions, Settings, Target};
 
+mod compare;
 mod observe;
+mod preview;
 
 /// rlog-apply(1).
 pub const TOOL: Tool = Tool { name: "rlog-apply", command, manual: &MANUAL, run, closed_pipe_is_success: false };
@@ -51,8 +53,18 @@ const MANUAL: Manual = Manual {
             "Step over a transaction that cannot be applied",
             "rlog-apply skip 42:1234-5678,9f3c2a1065f0c1aa,1a2b3c4d sqlite:replica.db",
         ),
+        (
+            "Is the replica equal to its source",
+            "rlog-apply compare --channel default mysql://repl@db1 mysql://repl@db2",
+        ),
     ],
-    sections: &[("EXACTLY ONCE", EXACTLY_ONCE), ("CONFLICTS", CONFLICTS), ("TYPES IN SQLITE", TYPES)],
+    sections: &[
+        ("EXACTLY ONCE", EXACTLY_ONCE),
+        ("CONFLICTS", CONFLICTS),
+        ("XA TRANSACTIONS", XA),
+        ("COMPARING", compare::MANUAL),
+        ("TYPES IN SQLITE", TYPES),
+    ],
     files: &[(
         "TARGET-rlog-CHANNEL.lock",
         "Beside a SQLite target: held while a run of the channel is at work. It may be deleted while none is.",
@@ -93,6 +105,12 @@ The row is stepped over, recorded (`errors` lists it), and with --dead-letter th
 = overwrite
 The target's row is made what the source's is. Not for constraint, foreign-key and type.";
 
+const XA: &str = "\
+A prepared XA transaction has no effect before its decision. Its rows wait in the queue, pinned there whatever is purged, and the target remembers
+where (`status` counts them). XA COMMIT applies them as one transaction, XA ROLLBACK lets go of them. A pipe or a file cannot give them
+again, so `run` refuses a prepared transaction that does not come from a queue (78). One that was prepared before the base is missing when it
+is committed (81).";
+
 const TYPES: &str = "\
 Integers become INTEGER (unsigned ones above 2^63-1 a blob of their digits), FLOAT and DOUBLE REAL, DECIMAL a number up to 15 digits and text beyond,
 dates and times text (TIMESTAMP in UTC), characters UTF-8 text (a blob where they are not valid), ENUM and SET their members' text, JSON text, and
@@ -122,6 +140,8 @@ enum Verb {
     Reset(ResetArguments),
     /// List the conflicts that were stepped over, one JSON object a line
     Errors(Place),
+    /// Compare the tables of two databases row by row; exit status 80 when something differs
+    Compare(compare::Arguments),
 }
 
 /// Which channel of which target.
@@ -217,6 +237,10 @@ struct RunArguments {
     #[arg(long, help_heading = "Schema")]
     allow_nontransactional: bool,
 
+    /// Keep the applied position in FILE, replaced atomically: what `rlog-extract --confirm @FILE` goes by
+    #[arg(long, value_name = "FILE")]
+    cursor: Option<PathBuf>,
+
     /// Stay behind the source by this many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
     delay: f64,
@@ -228,6 +252,13 @@ struct RunArguments {
     /// Report what would be done and whether it can be, and change nothing
     #[arg(long)]
     check: bool,
+
+    /// Print what would be applied as SQL, and change nothing
+    ///
+    /// In the dialect of the target, with the channel's filters, names and limits. It is what rlog-dump would print of it: into SQLite, DDL
+    /// is left out with a comment. Conflicts do not show.
+    #[arg(long, conflicts_with_all = ["follow", "check"])]
+    dry_run: bool,
 
     /// Show progress
     #[arg(long, value_enum, value_name = "WHEN", default_value_t = observe::When::Auto)]
@@ -352,6 +383,7 @@ fn run(matches: &clap::ArgMatches) -> Result<()> {
         Verb::Skip(arguments) => skip(&arguments),
         Verb::Reset(arguments) => reset(&arguments),
         Verb::Errors(place) => print_errors(&place),
+        Verb::Compare(arguments) => compare::run(&arguments),
     }
 }
 
@@ -429,6 +461,7 @@ fn options(arguments: &RunArguments) -> Result<Options> {
         retries: arguments.retries,
         delay: seconds(arguments.delay, "delay")?,
         dead_letter: arguments.dead_letter.clone(),
+        cursor: arguments.cursor.clone(),
         replace: arguments.replace,
         lock_wait: seconds(arguments.lock_wait, "lock-wait")?,
         settings: Settings {
@@ -456,8 +489,16 @@ fn run_channel(arguments: RunArguments) -> Result<()> {
             .and_then(|_| signal_hook::flag::register(signal, stop.clone()))
             .map_err(|error| Error::io("signal", error))?;
     }
-    let open =
-        OpenOptions { create: options.init == Some(Init::Empty), read_only: false, lock_wait: options.lock_wait };
+    if arguments.dry_run {
+        return preview::run(&arguments, &from, &options, &stop);
+    }
+    let open = OpenOptions {
+        create: options.init == Some(Init::Empty),
+        read_only: false,
+        lock_wait: options.lock_wait,
+        retries: options.retries,
+        stop: Some(stop.clone()),
+    };
     let mut target = target::open(&arguments.place.target, &open)?;
     let mut observer = observe::Observer::new(&arguments, &options)?;
     if !arguments.quiet {

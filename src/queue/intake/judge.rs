@@ -130,7 +130,11 @@ impl Intake<'_> {
         if self.is_former(progress.incarnation) {
             return Ok(());
         }
-        self.same_life(progress.incarnation, progress.to)?;
+        // At the start of a file that was not read yet, the stamp is still that of the file before.
+        match progress.stamped_file() {
+            Some(_) => self.same_life(progress.incarnation, progress.to)?,
+            None => self.same_server(progress.incarnation)?,
+        }
         let reached = self.reached().or(self.header.as_ref().map(|header| header.start)).unwrap_or(progress.from);
         if progress.from > reached {
             return Err(self.gap(progress.from, at));

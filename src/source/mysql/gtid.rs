@@ -207,13 +207,14 @@ pub fn parse_mariadb(body: &[u8], server: u32, out: &mut GroupHead) -> Option<()
     let (sequence, domain, flags) = (input.u64()?, input.u32()?, input.u8()?);
     out.id = Gtid::MariaDb { domain, server, sequence };
     out.flags = flags;
+    let is_xa = flags & (maria::PREPARED_XA | maria::COMPLETED_XA) != 0;
     if flags & maria::GROUP_COMMIT_ID != 0 {
         out.commit_id = Some(input.u64()?);
-    } else if input.take(6).is_none() {
-        // The data is padded to 19 bytes, except by servers that left it out.
+    } else if !is_xa && input.take(6).is_none() {
+        // The data is padded to 19 bytes, except by servers that left it out. What an XA id makes longer is not padded.
         return Some(());
     }
-    if flags & (maria::PREPARED_XA | maria::COMPLETED_XA) != 0 {
+    if is_xa {
         let (format, gtrid, bqual) = (input.u32()?, input.u8()?, input.u8()?);
         let gtrid = input.take(usize::from(gtrid))?;
         let bqual = input.take(usize::from(bqual))?;
@@ -472,6 +473,22 @@ mod tests {
         let all = State::parse("0-1-100,7-2-3").unwrap();
         assert_eq!(all.first_missing_in(&State::parse("0-1-100").unwrap()).as_deref(), Some("7-2-3"));
         assert_eq!(all.first_missing_in(&all), None);
+    }
+
+    #[test]
+    fn the_xa_id_of_mariadb_follows_the_flags_unpadded() {
+        // As MariaDB 10.11 writes it for XA PREPARE 'b','branch',7.
+        let mut body = 4u64.to_le_bytes().to_vec();
+        body.extend_from_slice(&[0, 0, 0, 0, 0x8d, 7, 0, 0, 0, 1, 6]);
+        body.extend_from_slice(b"bbranch");
+        let mut head = GroupHead::default();
+        parse_mariadb(&body, 1, &mut head).unwrap();
+        assert_eq!(head.xid, b"X'62',X'6272616e6368',7");
+        // Padded, as without an XA id.
+        let mut plain = 4u64.to_le_bytes().to_vec();
+        plain.extend_from_slice(&[0, 0, 0, 0, 0x0c, 0, 0, 0, 0, 0, 0]);
+        parse_mariadb(&plain, 1, &mut head).unwrap();
+        assert_eq!((head.flags, head.flags_extra), (0x0c, 0));
     }
 
     #[test]

@@ -29,7 +29,7 @@ mod state;
 mod statement;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use mysql::prelude::Queryable as _;
@@ -40,14 +40,22 @@ use crate::db::mysql::{Connector, Family, ServerUrl, Session as Connection};
 use crate::error::{Class, Error, Result};
 use crate::event::TableDefinition;
 use crate::frame::Coordinate;
-use crate::target::{Cell, ChannelState, EPOCH_FACT, OpenOptions, Properties, Session, Settings, Target};
+use crate::target::{Cell, ChannelState, EPOCH_FACT, OpenOptions, Properties, Scan, Session, Settings, Target};
 
 /// Connections that apply at once at most; the servers' own default allows 151 in all.
 const WRITERS_MAX: usize = 64;
 
+/// First wait before a refused connection is tried again; doubled each time up to [`BACKOFF_MAX`].
+const BACKOFF_FIRST: Duration = Duration::from_millis(50);
+/// Longest wait before another try.
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+
 /// A server that is written.
 pub struct MySqlTarget {
     connector: Connector,
+    /// Tries that a refused connection gets, and what ends them early.
+    retries: u32,
+    stop: Option<Arc<AtomicBool>>,
     control: Option<Connection>,
     properties: Properties,
     schema: Arc<AtomicU64>,
@@ -81,6 +89,8 @@ pub fn open(url: &str, options: &OpenOptions) -> Result<Box<dyn Target>> {
     let properties = properties(&mut control, options);
     Ok(Box::new(MySqlTarget {
         connector,
+        retries: options.retries,
+        stop: options.stop.clone(),
         control: Some(control),
         properties,
         schema: Arc::new(AtomicU64::new(0)),
@@ -123,12 +133,31 @@ fn properties(control: &mut Connection, options: &OpenOptions) -> Properties {
 }
 
 impl MySqlTarget {
+    /// Runs `connect` until it succeeds, fails for good, or the retries are used up: a server that is being restarted, or that has too many
+    /// connections at the moment, is one to wait for.
+    fn patiently<T>(&self, connect: impl Fn() -> Result<T>) -> Result<T> {
+        let (mut left, mut wait) = (self.retries, BACKOFF_FIRST);
+        loop {
+            match connect() {
+                Err(error) if error.class() == Class::TryAgain && left > 0 => {
+                    if self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+                        return Err(error);
+                    }
+                    left -= 1;
+                    std::thread::sleep(wait);
+                    wait = (wait * 2).min(BACKOFF_MAX);
+                }
+                other => return other,
+            }
+        }
+    }
+
     /// The control connection; made anew when it was lost, with the locks that it held.
     fn control(&mut self) -> Result<&mut Connection> {
         let control = match self.control.take() {
             Some(control) => control,
             None => {
-                let mut control = self.connector.connect()?;
+                let mut control = self.patiently(|| self.connector.connect())?;
                 for name in &self.locks {
                     let _: Option<Option<u8>> = control
                         .conn()
@@ -300,39 +329,69 @@ impl Target for MySqlTarget {
     }
 
     fn session(&mut self, settings: &Settings) -> Result<Box<dyn Session>> {
-        let mut connection = self.connector.connect()?;
-        // In MariaDB only; a privilege is needed, and without it the text of the state row's statement is recognised too.
-        if connection.family == Family::MariaDb {
-            let _ = connection.run("SET SESSION binlog_annotate_row_events=OFF");
-        }
-        let mut session =
-            session::MySqlSession::new(self.connector.clone(), connection, settings.clone(), Arc::clone(&self.schema));
-        session.foreign_keys().map_err(Error::from)?;
+        let session = self.patiently(|| {
+            let mut connection = self.connector.connect()?;
+            // In MariaDB only; a privilege is needed, and without it the text of the state row's statement is recognised too.
+            if connection.family == Family::MariaDb {
+                let _ = connection.run("SET SESSION binlog_annotate_row_events=OFF");
+            }
+            let schema = Arc::clone(&self.schema);
+            let mut session = session::MySqlSession::new(self.connector.clone(), connection, settings.clone(), schema);
+            session.foreign_keys().map_err(Error::from)?;
+            Ok(session)
+        })?;
         Ok(Box::new(session))
     }
 
-    fn scan(
-        &mut self,
-        table: &TableDefinition,
-        after: Option<&[Option<Vec<u8>>]>,
-        limit: usize,
-        row: &mut dyn FnMut(&[Cell<'_>]),
-    ) -> Result<()> {
-        let database = match table.database.as_str() {
-            "" => self.connector.database().unwrap_or("").to_owned(),
-            database => database.to_owned(),
-        };
-        let found =
-            self.with("the table cannot be looked up", |control| read_table(control, &database, &table.table))?;
+    fn tables(&mut self) -> Result<Vec<TableDefinition>> {
+        let mut place =
+            String::from("table_schema NOT IN ('mysql','information_schema','performance_schema','sys','rlog')");
+        if let Some(database) = self.connector.database() {
+            place = String::from("table_schema=");
+            crate::db::mysql::literal::put_text(&mut place, database);
+        }
+        let family = self.properties.family.clone();
+        self.with("tables cannot be listed", |control| {
+            let names: Vec<(String, String)> = control.conn().query(format!(
+                "SELECT table_schema, table_name FROM information_schema.tables \
+                 WHERE table_type LIKE '%BASE TABLE' AND table_name NOT LIKE 'rlog\\_%' AND {place} ORDER BY 1, 2"
+            ))?;
+            let mut out = Vec::new();
+            for (database, table) in names {
+                // A table that was dropped meanwhile is none.
+                out.extend(read_table(control, &database, &table)?.map(|table| scan::definition(&table, &family)));
+            }
+            Ok(out)
+        })
+    }
+
+    fn scan(&mut self, wanted: &Scan<'_>, row: &mut dyn FnMut(&[Cell<'_>]) -> bool) -> Result<()> {
+        let (database, table) = (wanted.database.to_owned(), wanted.table.to_owned());
+        let found = self.with("the table cannot be looked up", |control| read_table(control, &database, &table))?;
         let server = found.ok_or_else(|| {
-            Error::config(format!("there is no table {database:?}.{:?}", table.table)).in_file(self.connector.name())
+            Error::config(format!("there is no table {database:?}.{table:?}")).in_file(self.connector.name())
         })?;
-        let (sql, columns) = scan::query(&server, table, after, limit)?;
+        let (sql, columns) = scan::query(&server, wanted)?;
         // Rows that were handed on cannot be taken back: no second try.
         let result = scan::rows(self.control()?, &sql, &columns, row);
         result.map_err(|error| {
             self.control = None;
             server_error(error, "the table cannot be read").in_file(self.connector.name())
         })
+    }
+
+    fn log_position(&mut self) -> Result<Option<Coordinate>> {
+        let row: Option<mysql::Row> = self.with("the server's log position cannot be read", |control| {
+            // SHOW MASTER STATUS is gone from MySQL, and its successor unknown to older MariaDB.
+            let new = control.conn().query_first("SHOW BINARY LOG STATUS");
+            match new {
+                Err(error) if fault_of(&error) != Fault::Lost => control.conn().query_first("SHOW MASTER STATUS"),
+                other => other,
+            }
+        })?;
+        let Some(row) = row else { return Ok(None) };
+        let text = |index| row.get_opt::<String, _>(index).and_then(std::result::Result::ok).unwrap_or_default();
+        let number = text(0).rsplit_once('.').and_then(|(_, number)| number.parse().ok());
+        Ok(number.zip(text(1).parse().ok()).and_then(|(file, offset)| Coordinate::new(file, offset)))
     }
 }

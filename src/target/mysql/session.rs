@@ -149,7 +149,10 @@ impl MySqlSession {
         if found.is_none() && self.settings.create_tables {
             // A session of its own: in this one, CREATE TABLE would commit what is open.
             let sql = create::create_table(definition, &database, self.session.family)?;
-            let mut other = self.connector.connect()?;
+            let mut other = self.connector.connect().map_err(|error| match error.class() {
+                Class::TryAgain => Failure::new(Cause::Retry, error),
+                _ => Failure::from(error),
+            })?;
             for sql in sql {
                 run(&mut other, &sql).map_err(|error| failure(error, "the table cannot be created"))?;
             }

@@ -13,12 +13,14 @@ use std::time::{Duration, Instant};
 
 use crate::db::sqlite::{self, Access};
 use crate::error::{Class, Error, Result};
+use crate::event::TableDefinition;
 use crate::frame::Coordinate;
-use crate::target::{ChannelState, EPOCH_FACT, OpenOptions, Properties, Session, Settings, Target};
+use crate::target::{Cell, ChannelState, EPOCH_FACT, OpenOptions, Properties, Scan, Session, Settings, Target};
 
 mod ddl;
 mod names;
 mod plan;
+mod scan;
 mod session;
 mod state;
 
@@ -214,5 +216,13 @@ impl Target for SqliteTarget {
 
     fn session(&mut self, settings: &Settings) -> Result<Box<dyn Session>> {
         Ok(Box::new(session::SqliteSession::open(&self.path, settings)?))
+    }
+
+    fn tables(&mut self) -> Result<Vec<TableDefinition>> {
+        self.fold(scan::tables(&self.control))
+    }
+
+    fn scan(&mut self, wanted: &Scan<'_>, row: &mut dyn FnMut(&[Cell<'_>]) -> bool) -> Result<()> {
+        self.fold(scan::rows(&self.control, wanted, row))
     }
 }

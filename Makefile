@@ -83,7 +83,7 @@ install: $(PROGRAMS:%=$(BUILT)/%)
 
 uninstall:
 	cd "$(DESTDIR)$(PREFIX)" && rm -f $(PROGRAMS:%=bin/%) $(PROGRAMS:%=share/man/man1/%.1) \
-	  share/man/man5/rlog-format.5 share/man/man7/rlog.7 $(PROGRAMS:%=share/bash-completion/completions/%) \
+	  share/man/man5/rlog-format.5 share/man/man5/rlog.toml.5 share/man/man7/rlog.7 $(PROGRAMS:%=share/bash-completion/completions/%) \
 	  $(PROGRAMS:%=share/zsh/site-functions/_%) $(PROGRAMS:%=share/fish/vendor_completions.d/%.fish) share/rlog/rlog.magic
 
 deb: build

@@ -36,6 +36,7 @@ fn pages_and_completions_are_current() {
             compare(&path, &manual::completions(tool, shell), &mut stale);
         }
     }
+    compare("man/rlog.toml.5", &rlog::cli::config::page::page(), &mut stale);
     assert!(stale.is_empty(), "out of date: {}\nafter a look: BLESS=1 cargo test --test docs", stale.join(", "));
 }
 

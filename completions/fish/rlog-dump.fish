@@ -28,6 +28,7 @@ complete -c rlog-dump -l channel -d 'Channel of a queue' -r
 complete -c rlog-dump -l color -d 'Colours in text output' -r -f -a "auto\t'On a terminal, unless $NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c rlog-dump -l config -d 'Configuration file, rlog.toml(5)' -r -F
 complete -c rlog-dump -l undo -d 'SQL that takes the selected changes back, newest first'
 complete -c rlog-dump -l verify -d 'Check instead of printing: every problem with its offset, and which ranges are proven contiguous'
 complete -c rlog-dump -l salvage -d 'Print the transactions that are whole, and say what is lost'

@@ -45,7 +45,7 @@ const COMMON_ENVIRONMENT: &[(&str, &str)] =
     &[("RLOG_CONFIG", "The configuration file."), ("NO_COLOR", "Set to anything: no colours.")];
 
 /// The pages of rlog that are not a tool's.
-const COMMON_PAGES: &[&str] = &["rlog(7)", "rlog-format(5)"];
+const COMMON_PAGES: &[&str] = &["rlog(7)", "rlog.toml(5)", "rlog-format(5)"];
 
 /// The shells that have completions.
 pub const SHELLS: [clap_complete::Shell; 3] =
@@ -53,7 +53,15 @@ pub const SHELLS: [clap_complete::Shell; 3] =
 
 /// The command as the user meets it: the tool's own definition, with version, EXAMPLES and EXIT STATUS.
 pub fn command(tool: &Tool) -> clap::Command {
+    let config = clap::Arg::new("config")
+        .long("config")
+        .value_name("FILE")
+        .value_parser(clap::value_parser!(std::path::PathBuf))
+        .global(true)
+        .help_heading("Configuration")
+        .help("Configuration file, rlog.toml(5)");
     (tool.command)()
+        .arg(config)
         .version(env!("CARGO_PKG_VERSION"))
         .long_version(version())
         .disable_help_subcommand(true)
@@ -211,15 +219,15 @@ fn rendered(render: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> String 
     kept
 }
 
-fn heading(page: &mut String, title: &str) {
+pub(super) fn heading(page: &mut String, title: &str) {
     let _ = writeln!(page, ".SH \"{}\"", escaped(title));
 }
 
-fn entry(page: &mut String, term: &str, text: &str) {
+pub(super) fn entry(page: &mut String, term: &str, text: &str) {
     let _ = writeln!(page, ".TP\n\\fB{}\\fR\n{}", escaped(term), escaped(text));
 }
 
-fn verbatim<'a>(page: &mut String, lines: impl Iterator<Item = &'a str>) {
+pub(super) fn verbatim<'a>(page: &mut String, lines: impl Iterator<Item = &'a str>) {
     page.push_str(".PP\n.RS 4\n.nf\n");
     for line in lines {
         let _ = writeln!(page, "{}", escaped(line));
@@ -228,7 +236,7 @@ fn verbatim<'a>(page: &mut String, lines: impl Iterator<Item = &'a str>) {
 }
 
 /// Plain text, as [`Manual`] describes it.
-fn body(page: &mut String, text: &str) {
+pub(super) fn body(page: &mut String, text: &str) {
     let mut lines = text.trim_matches('\n').lines().peekable();
     let mut paragraph_is_open = true; // a heading opens one
     while let Some(line) = lines.next() {
@@ -258,7 +266,7 @@ fn body(page: &mut String, text: &str) {
 }
 
 /// `name(1)` with its name in bold.
-fn page_reference(page: &str) -> String {
+pub(super) fn page_reference(page: &str) -> String {
     match page.split_once('(') {
         Some((name, section)) => format!("\\fB{}\\fR({}", escaped(name), escaped(section)),
         None => escaped(page),
@@ -266,7 +274,7 @@ fn page_reference(page: &str) -> String {
 }
 
 /// Text that roff shows as it is.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     if text.starts_with(['.', '\'']) {
         out.push_str("\\&");

@@ -13,6 +13,7 @@ use clap::ArgMatches;
 use crate::error::{Class, Error, Result};
 
 pub mod apply;
+pub mod config;
 pub mod dump;
 pub mod extract;
 pub mod filters;
@@ -47,7 +48,14 @@ pub fn main(tool: &Tool) -> ExitCode {
 
 /// Runs `tool` on `args` and returns the exit status.
 pub fn run(tool: &Tool, args: impl IntoIterator<Item = OsString>) -> u8 {
-    let matches = match manual::command(tool).try_get_matches_from(args) {
+    let (command, args) = match config::merge(tool, manual::command(tool), args.into_iter().collect()) {
+        Ok(merged) => merged,
+        Err(error) => {
+            report(tool.name, &error);
+            return error.class().exit_status();
+        }
+    };
+    let matches = match command.try_get_matches_from(args) {
         Ok(matches) => matches,
         Err(error) => {
             let status = if error.use_stderr() { Class::Usage.exit_status() } else { 0 };

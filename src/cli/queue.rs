@@ -161,10 +161,9 @@ fn flag(name: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).help(help).action(ArgAction::SetTrue)
 }
 
-fn common() -> [Arg; 8] {
+fn common() -> [Arg; 7] {
     [
         value("channel", "NAME", "The channel").default_value(DEFAULT_CHANNEL).global(true),
-        value("config", "FILE", "Configuration file").value_parser(value_parser!(PathBuf)).global(true),
         value("lock-wait", "TIME", "Wait this long for a lock that another process holds")
             .value_parser(units::duration)
             .default_value("0")
@@ -193,11 +192,6 @@ struct Context<'a> {
 fn run(matches: &ArgMatches) -> Result<()> {
     let Some((verb, matches)) = matches.subcommand() else { return Err(Error::usage("no verb")) };
     let text = matches.get_one::<String>("queue").map_or("", String::as_str);
-    if let Some(config) = matches.get_one::<PathBuf>("config")
-        && !config.exists()
-    {
-        return Err(Error::new(Class::NoInput, "no such configuration file").in_file(config.display().to_string()));
-    }
     let channel = matches.get_one::<String>("channel").map_or(DEFAULT_CHANNEL, String::as_str);
     let context = Context { matches, text, address: text.parse()?, channel };
     if matches.get_flag("check") {

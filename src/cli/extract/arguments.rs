@@ -219,10 +219,6 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE", help_heading = "Report")]
     pub(super) metrics_file: Option<PathBuf>,
 
-    /// Configuration file
-    #[arg(long, value_name = "FILE", env = "RLOG_CONFIG", help_heading = "Configuration")]
-    pub(super) config: Option<PathBuf>,
-
     /// Channel, whose section of the configuration is used
     #[arg(long, value_name = "NAME", help_heading = "Configuration")]
     pub(super) channel: Option<String>,

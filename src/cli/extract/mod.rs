@@ -72,10 +72,6 @@ impl From<Error> for Failure {
 }
 
 fn extract(args: &Args, output: &mut File) -> std::result::Result<(), Failure> {
-    if let Some(config) = &args.config {
-        // Read by a later version; one that was named must exist all the same.
-        std::fs::metadata(config).map_err(|error| Error::io(config.display().to_string(), error))?;
-    }
     let mut options = options(args)?;
     let input = match sqlite_path(args)? {
         Some(path) => Input::Sqlite(path, live_options(args, &mut options, true)?),

@@ -8,7 +8,7 @@ complete -c rlog-extract -l report-name -d 'Name to show in the server\'s SHOW R
 complete -c rlog-extract -l connect-retry -d 'Longest pause between two tries to connect; the first is a tenth of a second, and it doubles' -r
 complete -c rlog-extract -l retry-count -d 'How often in a row connecting may fail before it ends with 75; without it 10, with --follow for ever' -r
 complete -c rlog-extract -l net-timeout -d 'A server that says nothing for so long is taken for gone' -r
-complete -c rlog-extract -l shadow -d 'A copy of the database at the confirmed position, to bridge gaps (not built yet)' -r -F
+complete -c rlog-extract -l shadow -d 'A copy of the database at the confirmed position, to bridge gaps (SQLite)' -r -F
 complete -c rlog-extract -l schema -d 'CREATE TABLE statements, for logs without column names' -r -F
 complete -c rlog-extract -l key-file -d 'Keys of encrypted MariaDB logs, in the format of file_key_management' -r -F
 complete -c rlog-extract -l log-name -d 'Name of the log, when its file does not tell' -r

@@ -56,7 +56,8 @@ impl State {
         value.parse().map_err(|_| Error::damage(format!("the state file's `{name}` is invalid")))
     }
 
-    fn encode(&self, kind: &str) -> String {
+    /// Its text, for a kind.
+    pub fn to_text(&self, kind: &str) -> String {
         let mut text = format!("rlog {kind} 1\n");
         for (name, value) in &self.lines {
             text.extend([name, "=", value, "\n"]);
@@ -66,7 +67,8 @@ impl State {
         text
     }
 
-    fn decode(kind: &str, text: &str) -> Result<State> {
+    /// The state that `text` is, which must be of that kind and undamaged.
+    pub fn from_text(kind: &str, text: &str) -> Result<State> {
         let damaged = || Error::damage("the state file is damaged");
         let body = text.strip_suffix('\n').ok_or_else(damaged)?;
         let (body, crc) = body.rsplit_once('\n').ok_or_else(damaged)?;
@@ -107,12 +109,12 @@ impl State {
         let count = file.read_full_at(&mut bytes, 0).map_err(|error| Error::io(name, error))?;
         bytes.truncate(count);
         let text = String::from_utf8(bytes).map_err(|_| Error::damage("the state file is damaged").in_file(name))?;
-        State::decode(kind, &text).map(Some).map_err(|error| error.in_file(name))
+        State::from_text(kind, &text).map(Some).map_err(|error| error.in_file(name))
     }
 
     /// Replaces a state file; durable when this returns.
     pub fn store(&self, dir: &dyn Dir, name: &str, kind: &str) -> Result<()> {
-        replace(dir, name, self.encode(kind).as_bytes()).map_err(|error| Error::io(name, error))
+        replace(dir, name, self.to_text(kind).as_bytes()).map_err(|error| Error::io(name, error))
     }
 }
 
@@ -156,19 +158,19 @@ mod tests {
     fn a_state_comes_back_and_every_flipped_bit_is_noticed() {
         let mut state = State::new();
         state.set("epoch", 4).set("reached", "42:17").set("empty", "");
-        let text = state.encode("writer");
-        assert_eq!(State::decode("writer", &text).unwrap(), state);
-        assert!(State::decode("reader", &text).is_err());
+        let text = state.to_text("writer");
+        assert_eq!(State::from_text("writer", &text).unwrap(), state);
+        assert!(State::from_text("reader", &text).is_err());
         for bit in 0..text.len() * 8 {
             let mut bytes = text.clone().into_bytes();
             bytes[bit / 8] ^= 1 << (bit % 8);
             if let Ok(text) = String::from_utf8(bytes) {
                 // Upper-case hexadecimal digits of the checksum are the same checksum.
-                assert!(State::decode("writer", &text).map_or(true, |found| found == state), "bit {bit}");
+                assert!(State::from_text("writer", &text).map_or(true, |found| found == state), "bit {bit}");
             }
         }
         for length in 0..text.len() {
-            assert!(State::decode("writer", &text[..length]).is_err(), "{length}");
+            assert!(State::from_text("writer", &text[..length]).is_err(), "{length}");
         }
     }
 }

@@ -52,6 +52,9 @@ impl Applier {
     pub fn restart(&mut self) {
         self.checker = Checker::contiguous();
         self.ended = false;
+        if !self.db.is_autocommit() {
+            self.run("ROLLBACK");
+        }
     }
 
     fn run(&self, sql: &str) {

@@ -10,16 +10,22 @@ use rlog::source::sqlite::live::{Live, LiveOptions, Polled};
 use super::frames::Applier;
 use super::*;
 
-type Pipe = Arc<Mutex<Vec<u8>>>;
+pub type Pipe = Arc<Mutex<Vec<u8>>>;
 
 fn options() -> LiveOptions {
     LiveOptions { windows: true, ..LiveOptions::default() }
 }
 
-fn open(path: &Path, options: LiveOptions) -> Result<(Live, Pipe)> {
+pub fn open(path: &Path, options: LiveOptions) -> Result<(Live, Pipe)> {
+    let (mut live, pipe) = open_only(path, options)?;
+    live.start()?;
+    Ok((live, pipe))
+}
+
+pub fn open_only(path: &Path, options: LiveOptions) -> Result<(Live, Pipe)> {
     let pipe = Pipe::default();
     let end = Arc::clone(&pipe);
-    let mut live = Live::open(
+    let live = Live::open(
         path,
         options,
         Box::new(move |writer| {
@@ -28,11 +34,10 @@ fn open(path: &Path, options: LiveOptions) -> Result<(Live, Pipe)> {
             Ok(())
         }),
     )?;
-    live.start()?;
     Ok((live, pipe))
 }
 
-fn application(path: &Path, setup: &Setup) -> Connection {
+pub fn application(path: &Path, setup: &Setup) -> Connection {
     let db = Connection::open(path).unwrap();
     db.execute_batch(&format!(
         "PRAGMA page_size={}; PRAGMA encoding='{}'; PRAGMA auto_vacuum={}; PRAGMA journal_mode=WAL; \
@@ -44,7 +49,7 @@ fn application(path: &Path, setup: &Setup) -> Connection {
     db
 }
 
-fn empty_replica(setup: &Setup) -> Applier {
+pub fn empty_replica(setup: &Setup) -> Applier {
     let db = Connection::open_in_memory().unwrap();
     db.execute_batch(&format!("PRAGMA encoding='{}'", setup.encoding)).unwrap();
     Applier::new(db)

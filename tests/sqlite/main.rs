@@ -7,6 +7,7 @@ mod frames;
 mod live;
 mod pair;
 mod replay;
+mod shadow;
 mod speed;
 mod workload;
 

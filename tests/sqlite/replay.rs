@@ -251,7 +251,7 @@ pub fn assert_equal(source: &Connection, replica: &Connection, what: &str) {
     let (a, b) = (contents(source, same), contents(replica, same));
     let names = |all: &BTreeMap<String, _>| all.keys().cloned().collect::<Vec<_>>();
     assert_eq!(a["(objects)"], b["(objects)"], "{what}: objects differ");
-    assert_eq!(names(&a), names(&b), "{what}: tables differ");
+    assert_eq!(names(&a), names(&b), "{what}: tables differ: {:?}", a.get("sqlite_sequence"));
     for (name, rows) in &a {
         let other = &b[name];
         for (n, row) in rows.iter().enumerate() {

@@ -27,6 +27,10 @@ pub(super) const MANUAL: Manual = Manual {
             "Replicate a live SQLite database into a queue; repeat the same command after any failure",
             "rlog-extract --follow --snapshot --confirm spool sqlite:app.db | rlog-queue put spool",
         ),
+        (
+            "The same from cron, where nothing holds the log in between",
+            "rlog-extract --snapshot --shadow app.shadow --confirm spool sqlite:app.db | rlog-queue put spool",
+        ),
         ("See what a SQLite log holds, without touching the database", "rlog-extract app.db-wal | rlog-dump -"),
         ("Read MariaDB's encrypted logs", "rlog-extract --key-file /etc/mysql/keys bin.000042 > 42.rlog"),
     ],
@@ -54,8 +58,15 @@ Rows of the server's own tables (`mysql.*`) and of rlog's are left out.
 
 `sqlite:PATH` is a live SQLite database in WAL mode: its write-ahead log is decoded page by page while the application goes on. Nothing is written to the database. A read
 transaction keeps checkpoints from taking away what is not confirmed yet; the application's own RESTART and TRUNCATE checkpoints report busy meanwhile. `PATH` or `PATH-wal` reads
-database file and log as files at rest. Statements, their order inside a transaction and times are not in that log. Databases in rollback-journal
-mode, with locking_mode=EXCLUSIVE, encrypted, or on network file systems cannot be read.";
+database file and log as files at rest. Statements, their order inside a transaction and times are not in that log. With `--follow`, transactions are told exactly.
+
+Between two runs that follow each other, as from cron, nobody holds the log: the application may start it again, or remove it when it closes. Then what changed is a gap (81), unless
+`--shadow FILE` keeps the state that was last confirmed. With it, a run tells the transactions exactly if the log still goes on from there, and else all that differs as one
+transaction, flagged as merged. Every run has to use it: a transaction is in the shadow before it is told, so a kill at any moment is safe. If the source itself
+went back (a power loss under synchronous=NORMAL), the difference is told, with a note.
+
+A database in rollback-journal mode has no log: with `--shadow` its states are compared, and all changes between two looks are one merged transaction; while it looks, writers wait.
+`PRAGMA journal_mode=WAL` switches for good. Databases with locking_mode=EXCLUSIVE, encrypted, on network file systems or in directories that cannot be written are refused.";
 
 const ENDS: &str = "\
 A log that ends inside a transaction ends the stream with 82, once everything before is written. There are two exceptions. The last file may
@@ -168,7 +179,11 @@ pub(super) struct Args {
     #[arg(long, value_name = "TIME", default_value = "60s", help_heading = "Servers")]
     pub(super) net_timeout: String,
 
-    /// A copy of the database at the confirmed position, to bridge gaps (not built yet)
+    /// A copy of the database at the confirmed position, to bridge gaps (SQLite)
+    ///
+    /// Made by the first run, kept by every further one: FILE, FILE-log.NUMBER and FILE-lock, about as large as the database. Between runs that follow each
+    /// other, as from cron, nothing holds the log. If it was not started again, its transactions are told exactly; if it was, all changes since the last run
+    /// are told as one transaction, flagged as merged. Needs `--confirm`.
     #[arg(long, value_name = "FILE", help_heading = "Live databases")]
     pub(super) shadow: Option<PathBuf>,
 

@@ -34,8 +34,9 @@ pub(super) fn sqlite_path(args: &Args) -> Result<Option<PathBuf>> {
 /// Options of live sources. What is confirmed is where reading resumes, unless `--after` says otherwise.
 /// `holds_back` says whether the source keeps what is not confirmed, so that somebody has to confirm.
 pub(super) fn live_options(args: &Args, options: &mut Options, holds_back: bool) -> Result<LiveOptions> {
-    if args.shadow.is_some() {
-        return Err(Error::new(Class::Unavailable, "--shadow is not built yet in this version"));
+    if args.shadow.is_some() && matches!(args.confirm.as_deref(), None | Some("none")) {
+        return Err(Error::usage("--shadow keeps the state that is confirmed downstream, so it has to know what is")
+            .hint("`--confirm QUEUE` names the queue"));
     }
     let mut confirm = match args.confirm.as_deref() {
         Some("none") => None,
@@ -60,7 +61,7 @@ pub(super) fn live_options(args: &Args, options: &mut Options, holds_back: bool)
     Ok(LiveOptions {
         snapshot: args.resnapshot || (args.snapshot && options.after.is_none()),
         confirm,
-        shadow: None,
+        shadow: args.shadow.clone(),
         log_bytes_max,
         no_turnover: args.no_turnover,
     })

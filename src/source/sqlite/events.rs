@@ -113,6 +113,8 @@ pub struct Encoder {
     writer: FrameWriter,
     drain: Drain,
     place: Place,
+    /// First salt of the generation before.
+    stamp_before: u32,
     reached: Coordinate,
     /// A range without transactions that has not been written yet: from where.
     progress_from: Option<Coordinate>,
@@ -152,6 +154,7 @@ impl Encoder {
             writer: FrameWriter::new(),
             drain,
             place,
+            stamp_before: place.stamp,
             reached,
             progress_from: None,
             last_txid: reached,
@@ -202,18 +205,38 @@ impl Encoder {
 
     /// The log was reset: a new generation, with this first salt.
     pub fn new_generation(&mut self, generation: u64, stamp: u32) {
+        if generation != self.place.generation {
+            self.stamp_before = self.place.stamp;
+        }
         self.place.generation = generation;
         self.place.stamp = stamp;
     }
 
+    /// Nothing was changed up to `end`.
+    pub fn pass_to(&mut self, end: Coordinate) {
+        self.progress_from.get_or_insert(self.reached);
+        self.reached = end;
+    }
+
     /// Writes what has been held back: a range of progress. Then drains.
     pub fn flush(&mut self) -> Result<()> {
-        if let Some(from) = self.progress_from.take() {
-            let progress =
-                Progress { from, to: self.reached, incarnation: self.place.incarnation(), ..Progress::default() };
-            self.writer.frame(Kind::Progress, |out| progress.encode(out));
+        if let Some(mut from) = self.progress_from.take() {
+            // As between files of other logs: what leads to the start of the next generation is still of the one before.
+            let start = self.place.at(1);
+            if from < start && start <= self.reached {
+                self.progress(from, start, Incarnation::new(self.place.server, self.stamp_before));
+                from = start;
+            }
+            if from < self.reached {
+                self.progress(from, self.reached, self.place.incarnation());
+            }
         }
         self.drain_all()
+    }
+
+    fn progress(&mut self, from: Coordinate, to: Coordinate, incarnation: Incarnation) {
+        let progress = Progress { from, to, incarnation, ..Progress::default() };
+        self.writer.frame(Kind::Progress, |out| progress.encode(out));
     }
 
     fn drain_all(&mut self) -> Result<()> {
@@ -377,8 +400,7 @@ impl Encoder {
         self.close_rows()?;
         let is_chunk = matches!(self.form, Form::Snapshot(_));
         if !self.is_begun && self.payload.is_empty() && !is_chunk {
-            self.progress_from.get_or_insert(self.reached);
-            self.reached = end;
+            self.pass_to(end);
             return Ok(());
         }
         if !self.is_begun {

@@ -14,6 +14,10 @@
 //! very frame, and no checkpoint has tried to copy back anything behind it (which the wal-index says), then database file
 //! and log together still have the state of the position, and reading goes on exactly. If not, the state before is
 //! gone, and only a shadow has it; without one this is a gap (81).
+//!
+//! With a shadow (see there) every transaction is in its journal before it is told, and resuming goes
+//! through it: [`super::catchup`] brings the journal up to the present, all of it behind the position is told from there, and
+//! from the present on the log is followed.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
@@ -21,16 +25,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::catchup;
 use super::decode::{Decoder, Step};
-use super::events::{Drain, Encoder, Place, digest_of, if_not_exists};
+use super::events::{Drain, Encoder, Place, digest_of};
 use super::page::DB_HEADER_LEN;
 use super::pin::{self, NoCheckpoint, Pin, Turnover};
-use super::schema::ObjectKind;
+use super::shadow::{Home, Shadow, Standing};
 use super::shm::{self, WalIndex};
+use super::snapshot::snapshot;
 use super::wal::{FRAME_HEADER_LEN, ReadAt, frame_at, read_header};
 use crate::error::{Class, Error, Result};
 use crate::event::filter::TableFilter;
-use crate::frame::{Chunk, Coordinate, End, Kind, Position, PositionSpec, Snapshot, StreamHeader};
+use crate::frame::{Coordinate, End, Kind, Position, PositionSpec, StreamHeader};
 use crate::source::Confirm;
 
 /// How often downstream is asked what it has, at most.
@@ -39,8 +45,6 @@ const CONFIRM_PAUSE: Duration = Duration::from_millis(5);
 const TURNOVER_PAUSE: Duration = Duration::from_millis(500);
 /// How long writers wait in a turnover for what they wrote last to be confirmed.
 const TURNOVER_CONFIRM_WAIT: Duration = Duration::from_millis(50);
-/// A chunk of a snapshot is closed when it has this many bytes.
-const CHUNK_BYTES: usize = 512 << 10;
 
 /// What is asked of a live source.
 #[derive(Default)]
@@ -59,6 +63,43 @@ pub struct LiveOptions {
     pub log_bytes_max: Option<u64>,
     /// Start the log again when it has grown beyond this many bytes.
     pub turnover_bytes: Option<u64>,
+    /// The file that keeps the state last confirmed.
+    pub shadow: Option<PathBuf>,
+    /// Whether there will be calls of [`Live::poll`] for more than was there at the start.
+    pub follow: bool,
+}
+
+/// What downstream has.
+pub(super) struct Downstream {
+    confirm: Option<Confirm>,
+    /// Up to where.
+    pub confirmed: Coordinate,
+    /// When it was asked last, and how long to wait before it is asked again.
+    asked: Option<(Instant, Duration)>,
+}
+
+impl Downstream {
+    /// Asks `confirm`; without one, everything that was handed over counts.
+    pub fn new(confirm: Option<Confirm>, confirmed: Coordinate) -> Downstream {
+        Downstream { confirm, confirmed, asked: None }
+    }
+
+    /// Learns what is confirmed, now that everything up to `reached` was handed over.
+    pub fn ask(&mut self, reached: Coordinate) -> Result<Coordinate> {
+        self.confirmed = match &mut self.confirm {
+            None => reached,
+            Some(_) if self.confirmed >= reached => self.confirmed,
+            Some(_) if self.asked.is_some_and(|(at, pause)| at.elapsed() < pause) => self.confirmed,
+            Some(confirm) => {
+                let started = Instant::now();
+                let told = confirm()?;
+                // Asking must not become the work.
+                self.asked = Some((Instant::now(), CONFIRM_PAUSE.max(started.elapsed() * 10)));
+                told.map_or(self.confirmed, |position| position.end.max(self.confirmed))
+            }
+        };
+        Ok(self.confirmed)
+    }
 }
 
 /// What [`Live::poll`] came to.
@@ -74,6 +115,7 @@ pub enum Polled {
 pub struct Live {
     path: PathBuf,
     shm: &'static File,
+    wal: Arc<dyn ReadAt>,
     held: Pin,
     /// The next pin, and what has to be confirmed before it replaces `held`.
     next: Option<(Pin, Coordinate)>,
@@ -84,15 +126,20 @@ pub struct Live {
     decoder: Decoder,
     encoder: Encoder,
     options: LiveOptions,
-    confirmed: Coordinate,
-    /// When downstream was asked last, and how long to wait before it is asked again.
-    asked: Option<(Instant, Duration)>,
+    downstream: Downstream,
+    shadow: Option<Shadow>,
+    /// What the shadow has behind this was not confirmed, and is told first.
+    replay_from: Option<Coordinate>,
+    /// What the shadow has is not all there is, and has to be confirmed first.
+    is_unfinished: bool,
+    /// Salts of the generation that is read.
+    salt: [u8; 8],
     let_go: bool,
     tidied: Option<Instant>,
 }
 
 /// Opens a file of the database for good: closing it would drop this process's locks on the database.
-fn open_for_ever(path: &Path, write: bool) -> Result<&'static File> {
+pub(super) fn open_for_ever(path: &Path, write: bool) -> Result<&'static File> {
     let file = File::options().read(true).write(write).open(path);
     Ok(Box::leak(Box::new(file.map_err(|e| Error::io(path.display().to_string(), e))?)))
 }
@@ -104,7 +151,7 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// A hash of what makes this file the one it is: device and inode.
-fn identity(path: &Path) -> Result<u32> {
+pub(super) fn identity(path: &Path) -> Result<u32> {
     let meta = std::fs::metadata(path).map_err(|e| Error::io(path.display().to_string(), e))?;
     let mut bytes = [0; 16];
     bytes[..8].copy_from_slice(&meta.dev().to_le_bytes());
@@ -117,11 +164,46 @@ fn now_us() -> i64 {
     i64::try_from(since.as_micros()).unwrap_or(0)
 }
 
+/// What is said of a database without a write-ahead log.
+pub(super) fn not_wal(path: &Path, mode: &str) -> Error {
+    Error::config(format!("the database's journal mode is {mode}, and only a write-ahead log can be read"))
+        .in_file(path.display().to_string())
+        .hint(format!(
+            "sqlite3 '{}' 'PRAGMA journal_mode=WAL' switches it; it stays so. Without that, --shadow FILE finds differences",
+            path.display()
+        ))
+}
+
+pub(super) fn same_file(position: &Position, server: u32, name: &str) -> Result<()> {
+    if position.incarnation.server() == server {
+        return Ok(());
+    }
+    Err(Error::new(Class::Identity, "the position is of another database file")
+        .in_file(name)
+        .hint("if the file was replaced on purpose (restored, copied back), start anew with a snapshot (--resnapshot)"))
+}
+
+/// The state at `position` is gone. `shadow` is the file that was asked to have it, and does not exist.
+fn gap(position: &Position, index: &WalIndex, shadow: Option<&Path>) -> Error {
+    let what = if position.incarnation.stamp() == super::wal::be32(&index.salt, 0)
+        && position.end.offset() > u64::from(index.frames) + 1
+    {
+        "the source went back: its log does not hold any more what was already read (a power loss under synchronous=NORMAL?)"
+    } else {
+        "between this run and the last one a checkpoint has taken away what the log held"
+    };
+    let missing = shadow.map(|shadow| format!("there is no shadow {} yet: ", shadow.display())).unwrap_or_default();
+    Error::new(Class::Gap, what).hint(format!(
+        "{missing}`rlog-extract --resnapshot` starts anew; with `--shadow FILE` from then on, or a run with `--follow` that never ends, such gaps are bridged or do not arise"
+    ))
+}
+
 /// Whether the log holds the frame that `position` names, with the same checksums.
 fn holds(wal: &dyn ReadAt, position: &Position, index: &WalIndex) -> Result<bool> {
     let frame = position.end.offset().saturating_sub(1);
-    let stamp = u32::from_be_bytes([index.salt[0], index.salt[1], index.salt[2], index.salt[3]]);
-    if stamp != position.incarnation.stamp() || frame > u64::from(index.frames) {
+    let stamp = super::wal::be32(&index.salt, 0);
+    // Without salts nothing tells one empty log from another that was filled and removed in between.
+    if index.salt == [0; 8] || stamp != position.incarnation.stamp() || frame > u64::from(index.frames) {
         return Ok(false);
     }
     if frame == 0 && index.frames == 0 {
@@ -147,10 +229,22 @@ fn holds(wal: &dyn ReadAt, position: &Position, index: &WalIndex) -> Result<bool
     Ok(position.digest == 0 || unwritten || digest_of(checksum) == position.digest)
 }
 
+/// Where reading begins.
+struct Beginning {
+    /// Place of what was reached last.
+    place: Place,
+    /// What was reached.
+    reached: Coordinate,
+    /// The frame up to which the log is history.
+    from: u32,
+    shadow: Option<Shadow>,
+}
+
 impl Live {
     /// Opens, pins, and finds where to begin. Nothing has been written to `drain` before this returns.
-    pub fn open(path: &Path, options: LiveOptions, drain: Drain) -> Result<Live> {
+    pub fn open(path: &Path, mut options: LiveOptions, drain: Drain) -> Result<Live> {
         let name = path.display().to_string();
+        let home = options.shadow.as_deref().map(Home::at).transpose()?;
         let path = std::fs::canonicalize(path).map_err(|e| Error::io(&name, e))?;
         let mut head = [0; DB_HEADER_LEN];
         let db = open_for_ever(&path, false)?;
@@ -161,76 +255,103 @@ impl Live {
             .query_row("PRAGMA journal_mode", [], |row| row.get(0))
             .map_err(|e| pin::sqlite_error(&path, e))?;
         if mode != "wal" || got == 0 {
-            return Err(Error::config(format!(
-                "the database's journal mode is {mode}, and only a write-ahead log can be read"
-            ))
-            .in_file(name)
-            .hint(format!("sqlite3 '{}' 'PRAGMA journal_mode=WAL' switches it; it stays so", path.display())));
+            return Err(not_wal(&path, &mode));
         }
         let in_files = |error: Error| error.in_file(path.display().to_string());
         let wal: Arc<dyn ReadAt> = Arc::new(open_for_ever(&beside(&path, "-wal"), false)?);
         let shm = open_for_ever(&beside(&path, "-shm"), false)?;
-        // The pin is at the present end of the log, and reading may begin before it.
-        let no_checkpoint = match &options.after {
-            Some(PositionSpec::Position(_) | PositionSpec::Oldest) => Some(NoCheckpoint::begin(shm)?),
+        let db: Arc<dyn ReadAt> = Arc::new(db);
+        let server = identity(&path)?;
+        let mut no_checkpoint = None;
+        let mut notes = Vec::new();
+        let read_index = |shm: &'static File| {
+            shm::read(&shm)?.ok_or_else(|| {
+                Error::new(Class::TryAgain, "the wal-index is not readable now")
+                    .in_file(beside(&path, "-shm").display().to_string())
+            })
+        };
+        let known = match (&home, &options.after) {
+            (Some(home), Some(PositionSpec::Position(_))) => Shadow::open(home)?,
             _ => None,
         };
-        let index = shm::read(&shm)?.ok_or_else(|| {
-            Error::new(Class::TryAgain, "the wal-index is not readable now")
-                .in_file(beside(&path, "-shm").display().to_string())
-        })?;
-        let mut decoder = Decoder::open(Arc::new(db), Arc::clone(&wal)).map_err(in_files)?;
-        let server = identity(&path)?;
-        let stamp = u32::from_be_bytes([index.salt[0], index.salt[1], index.salt[2], index.salt[3]]);
-        let current = decoder.scanner().header().is_some_and(|header| header.salt == index.salt);
-        let attempted = shm::attempted(&shm)?;
-
-        // From which frame on transactions are told, and of which generation.
-        let (generation, from) = match &options.after {
-            None | Some(PositionSpec::Now) => (1, index.frames),
-            // Frames that a checkpoint may have copied back have no state before them any more.
-            Some(PositionSpec::Oldest) => (1, attempted.min(index.frames)),
-            Some(PositionSpec::Position(position)) => {
-                if position.incarnation.server() != server {
-                    return Err(Error::new(Class::Identity, "the position is of another database file").in_file(name).hint(
-                        "if the file was replaced on purpose (restored, copied back), start anew with a snapshot (--resnapshot)",
-                    ));
-                }
-                let frame = u32::try_from(position.end.offset().saturating_sub(1)).unwrap_or(u32::MAX);
-                if !holds(&*wal, position, &index)? || attempted > frame {
-                    return Err(Error::new(
-                        Class::Gap,
-                        "between this run and the last one a checkpoint has taken away what the log held",
-                    )
-                    .in_file(name)
-                    .hint("`rlog-extract --resnapshot` starts anew; a run with `--follow` that never ends avoids such gaps"));
-                }
-                (position.end.file(), frame)
+        let (mut is_unfinished, index);
+        is_unfinished = false;
+        let beginning = match (&options.after, known) {
+            (Some(PositionSpec::Position(position)), Some(mut shadow)) => {
+                same_file(position, server, &name)?;
+                let files = catchup::Files { db: &db, wal: &wal, shm: &shm, server };
+                let caught = catchup::catch_up(&files, &mut shadow, position, &mut notes).map_err(in_files)?;
+                (is_unfinished, index) = (caught.is_unfinished, caught.index);
+                let place = Place { server, generation: position.end.file(), stamp: position.incarnation.stamp() };
+                Beginning { place, reached: position.end, from: index.frames, shadow: Some(shadow) }
             }
-            Some(other) => {
-                return Err(Error::usage(format!("a SQLite source cannot resume at {other:?}"))
-                    .hint("give a position as rlog prints it, `oldest` or `now`"));
+            (after, _) => {
+                // The pin is at the present end of the log, and reading may begin before it.
+                if matches!(after, Some(PositionSpec::Position(_) | PositionSpec::Oldest)) {
+                    no_checkpoint = Some(NoCheckpoint::begin(shm)?);
+                }
+                index = read_index(shm)?;
+                let attempted = shm::attempted(&shm)?;
+                let (generation, from) = match after {
+                    None | Some(PositionSpec::Now) => (1, index.frames),
+                    // Frames that a checkpoint may have copied back have no state before them any more.
+                    Some(PositionSpec::Oldest) => (1, attempted.min(index.frames)),
+                    Some(PositionSpec::Position(position)) => {
+                        same_file(position, server, &name)?;
+                        let frame = u32::try_from(position.end.offset().saturating_sub(1)).unwrap_or(u32::MAX);
+                        if !holds(&*wal, position, &index)? || attempted > frame {
+                            return Err(gap(position, &index, options.shadow.as_deref()).in_file(name));
+                        }
+                        (position.end.file(), frame)
+                    }
+                    Some(other) => {
+                        return Err(Error::usage(format!("a SQLite source cannot resume at {other:?}"))
+                            .hint("give a position as rlog prints it, `oldest` or `now`"));
+                    }
+                };
+                let place = Place { server, generation, stamp: super::wal::be32(&index.salt, 0) };
+                Beginning { place, reached: place.at(u64::from(from) + 1), from, shadow: None }
             }
         };
+        let Beginning { place, mut reached, from, mut shadow } = beginning;
+        let mut decoder = Decoder::open(Arc::clone(&db), Arc::clone(&wal)).map_err(in_files)?;
+        let current = decoder.scanner().header().is_some_and(|header| header.salt == index.salt);
         if current && index.frames > 0 {
             decoder.skip(from).map_err(in_files)?;
         }
-        decoder.learn().map_err(in_files)?;
-        let place = Place { server, generation, stamp };
-        let reached = place.at(if current { u64::from(decoder.mark().frame) + 1 } else { 1 });
-        let encoder = Encoder::new(place, reached, options.windows, options.filter.clone(), drain);
+        let replay_from = shadow.as_ref().map(|_| reached);
+        if shadow.is_none() {
+            // A commit may be in front of where an unclean `oldest` would have been.
+            reached = place.at(if current { u64::from(decoder.mark().frame) + 1 } else { 1 });
+        }
+        if let (None, Some(home)) = (&shadow, &home) {
+            let checksum = decoder.mark().checksum;
+            let standing = Standing { end: reached, server, salt: index.salt, checksum };
+            let frames = if current { decoder.mark().frame } else { 0 };
+            let image = catchup::image(&db, &wal, index.salt, frames)?.0;
+            shadow = Some(Shadow::create(home, &image, standing)?);
+        }
+        if options.follow || replay_from.is_none() {
+            decoder.learn().map_err(in_files)?;
+        }
+        let mut encoder = Encoder::new(place, reached, options.windows, options.filter.clone(), drain);
+        encoder.notes.append(&mut notes);
         Ok(Live {
             path,
             shm,
+            wal,
             held,
             next: None,
             spare: None,
             no_checkpoint,
             decoder,
             encoder,
+            downstream: Downstream::new(options.confirm.take(), reached),
             options,
-            confirmed: reached,
-            asked: None,
+            shadow,
+            replay_from,
+            is_unfinished,
+            salt: index.salt,
             let_go: false,
             tidied: None,
         })
@@ -238,83 +359,29 @@ impl Live {
 
     /// Writes the stream's header and, if asked, the snapshot.
     pub fn start(&mut self) -> Result<()> {
-        let reached = self.encoder.reached();
-        let header = StreamHeader {
-            source: "sqlite".into(),
-            server_version: rusqlite::version().into(),
-            incarnation: self.encoder.place().incarnation(),
-            start: reached,
-            cascades_logged: Some(true),
-            filters: self.options.filter.canonical(),
-            windows: if self.options.windows { "writeset" } else { "serial" }.into(),
-            ..StreamHeader::default()
-        };
+        let header = stream_header(&self.encoder, &self.options);
         self.encoder.writer().frame(Kind::Stream, |out| header.encode(out));
         if self.options.snapshot {
-            self.snapshot()?;
+            let digest = digest_of(self.decoder.mark().checksum);
+            snapshot(&mut self.encoder, &mut self.decoder, &self.options.filter, digest)?;
         }
-        self.encoder.flush()
+        if let (Some(from), Some(shadow)) = (self.replay_from, &self.shadow) {
+            shadow.tell(from, &mut self.encoder)?;
+        }
+        self.encoder.flush()?;
+        if self.is_unfinished { Err(catchup::unfinished()) } else { Ok(()) }
     }
 
-    /// Every row that exists at this position, and the objects of the schema.
-    fn snapshot(&mut self) -> Result<()> {
-        let mut uuid = [0; 16];
-        getrandom::fill(&mut uuid).map_err(|e| Error::new(Class::Io, format!("no random numbers: {e}")))?;
-        let snapshot = Snapshot {
-            uuid,
-            at: self.encoder.reached(),
-            incarnation: self.encoder.place().incarnation(),
-            digest: digest_of(self.decoder.mark().checksum),
-            ..Snapshot::default()
-        };
-        self.encoder.writer().frame(Kind::SnapshotBegin, |out| snapshot.encode(out));
-        let schema = Arc::clone(self.decoder.schema());
-        let mut ordinal = 0;
-        let chunk = |table: u64, number: u64| Chunk { snapshot: uuid, table, number };
-
-        self.encoder.begin_chunk(chunk(0, ordinal));
-        let tables: Vec<_> =
-            schema.tables.iter().filter(|table| !table.is_system() && self.encoder.tells(&table.name)).collect();
-        for table in &tables {
-            self.encoder.ddl_text("create table", &table.name, &if_not_exists(&table.sql))?;
-        }
-        self.encoder.end_chunk()?;
-        ordinal += 1;
-        for table in &tables {
-            let key = self.encoder.key_of(table);
-            let mut rows = SnapshotRows { encoder: &mut self.encoder, key, number: 0, uuid, open: false };
-            self.decoder.scan_table(table, &mut rows)?;
-            rows.close()?;
-        }
-        self.encoder.begin_chunk(chunk(0, ordinal));
-        let told = |encoder: &Encoder, name: &str| encoder.tells(name);
-        let all = self.options.filter.is_empty();
-        for object in schema.objects.iter().filter(|object| object.kind == ObjectKind::Virtual && all) {
-            let sql = object.sql.clone().unwrap_or_default();
-            self.encoder.declare_virtual(&object.name, &sql)?;
-        }
-        for kind in [ObjectKind::Index, ObjectKind::View, ObjectKind::Trigger] {
-            for object in schema.objects.iter().filter(|object| object.kind == kind) {
-                if let Some(sql) = object.sql.as_ref().filter(|_| told(&self.encoder, &object.table)) {
-                    self.encoder.ddl_text("create", &object.name, &if_not_exists(sql))?;
-                }
-            }
-        }
-        for (table, value) in self.decoder.sequences()? {
-            if self.encoder.tells(&table) {
-                self.encoder.sequence_text(&table, Some(value))?;
-            }
-        }
-        self.encoder.end_chunk()?;
-        self.encoder.writer().frame(Kind::SnapshotEnd, |out| snapshot.encode(out));
-        Ok(())
+    /// Whether everything that was there at the start has been told by [`Live::start`].
+    fn is_caught_up(&self) -> bool {
+        self.replay_from.is_some() && !self.options.follow
     }
 
     /// Decodes what has been committed since the last call.
     pub fn poll(&mut self) -> Result<Polled> {
         self.confirm()?;
         self.keep_limit()?;
-        if self.let_go {
+        if self.let_go || self.is_caught_up() {
             return Ok(Polled::Nothing);
         }
         let Some(index) = shm::read(&self.shm)? else { return Ok(Polled::Nothing) };
@@ -339,17 +406,14 @@ impl Live {
     }
 
     fn is_new(&self, index: &WalIndex) -> bool {
-        index.frames > 0
-            && match self.decoder.scanner().header() {
-                Some(header) if header.salt == index.salt => index.frames > self.decoder.mark().frame,
-                _ => true,
-            }
+        index.frames > 0 && (index.salt != self.salt || index.frames > self.decoder.mark().frame)
     }
 
     fn decode_to(&mut self, index: &WalIndex) -> Result<()> {
         let in_file = |error: Error| error.in_file(beside(&self.path, "-wal").display().to_string());
-        let reset = self.decoder.scanner().header().is_none_or(|header| header.salt != index.salt);
-        if reset && index.frames > 0 {
+        // A log that was just started again has its new salts in the index before it has a header with them.
+        let unread = self.decoder.scanner().header().is_none_or(|header| header.salt != index.salt);
+        if (index.salt != self.salt || unread) && index.frames > 0 {
             // The pin let the log be reset only behind everything that was decoded.
             if !self.decoder.restart().map_err(in_file)? {
                 return Ok(());
@@ -360,44 +424,44 @@ impl Live {
                     Error::damage("the log's header is not the one that the wal-index describes").at(16),
                 ));
             }
-            let stamp = u32::from_be_bytes([salt[0], salt[1], salt[2], salt[3]]);
             // A log that was empty when reading began is the first generation.
             let place = self.encoder.place();
-            let generation =
-                if self.encoder.reached() == place.at(1) { place.generation } else { place.generation + 1 };
-            self.encoder.new_generation(generation, stamp);
+            let starts = salt == self.salt || self.encoder.reached() == place.at(1);
+            self.encoder.flush()?;
+            self.encoder.new_generation(place.generation + u64::from(!starts), super::wal::be32(&salt, 0));
+            self.salt = salt;
+        }
+        let went_back = || {
+            Error::damage("the log does not hold what its wal-index says: the source went back, or the log is damaged")
+        };
+        if let (Some(shadow), Some(header)) = (&mut self.shadow, self.decoder.scanner().header()) {
+            let (place, mark) = (self.encoder.place(), self.decoder.mark());
+            let end = place.at(u64::from(mark.frame) + 1);
+            let standing = Standing { end, server: place.server, salt: self.salt, checksum: mark.checksum };
+            if index.frames > mark.frame && !shadow.record(&*self.wal, header, standing, index.frames)? {
+                return Err(in_file(went_back().at(frame_at(index.page_size, mark.frame + 1))));
+            }
         }
         self.encoder.time_us = now_us();
         while let Step::Txn(_) = self.decoder.next(Some(index.frames), &mut self.encoder).map_err(in_file)? {}
         let mark = self.decoder.mark();
         if mark.frame != index.frames || (mark.checksum.0, mark.checksum.1) != index.checksum {
             let at = frame_at(index.page_size, mark.frame + 1);
-            return Err(in_file(
-                Error::damage(
-                    "the log does not hold what its wal-index says: the source went back, or the log is damaged",
-                )
-                .at(at),
-            )
-            .hint("start anew with a snapshot (--resnapshot)"));
+            return Err(in_file(went_back().at(at)).hint(match self.shadow {
+                Some(_) => "the next run tells the difference from the shadow",
+                None => "start anew with a snapshot (--resnapshot)",
+            }));
         }
         Ok(())
     }
 
     /// Learns what is confirmed, and lets go of what need not be held any more.
     fn confirm(&mut self) -> Result<()> {
-        self.confirmed = match &mut self.options.confirm {
-            None => self.encoder.reached(),
-            Some(_) if self.confirmed >= self.encoder.reached() => self.confirmed,
-            Some(_) if self.asked.is_some_and(|(at, pause)| at.elapsed() < pause) => self.confirmed,
-            Some(confirm) => {
-                let started = Instant::now();
-                let told = confirm()?;
-                // Asking must not become the work.
-                self.asked = Some((Instant::now(), CONFIRM_PAUSE.max(started.elapsed() * 10)));
-                told.map_or(self.confirmed, |position| position.end.max(self.confirmed))
-            }
-        };
-        if self.next.as_ref().is_some_and(|(_, upto)| *upto != Coordinate::default() && self.confirmed >= *upto)
+        let confirmed = self.downstream.ask(self.encoder.reached())?;
+        if let Some(shadow) = &mut self.shadow {
+            shadow.relieve(confirmed)?;
+        }
+        if self.next.as_ref().is_some_and(|(_, upto)| *upto != Coordinate::default() && confirmed >= *upto)
             && let Some((pin, _)) = self.next.take()
         {
             self.hold(pin)?;
@@ -464,12 +528,12 @@ impl Live {
     fn keep_limit(&mut self) -> Result<()> {
         let Some(limit) = self.options.log_bytes_max else { return Ok(()) };
         if self.let_go {
-            if self.confirmed < self.encoder.reached() {
+            if self.downstream.confirmed < self.encoder.reached() {
                 return Ok(());
             }
             return self.take_hold();
         }
-        if self.confirmed < self.encoder.reached() && self.log_bytes()? > limit {
+        if self.downstream.confirmed < self.encoder.reached() && self.log_bytes()? > limit {
             if let Some((pin, _)) = self.next.take() {
                 pin.release(&self.path)?;
                 self.spare = Some(pin);
@@ -494,12 +558,14 @@ impl Live {
                 && index.frames >= mark.frame
         });
         if !same || shm::attempted(&self.shm)? > mark.frame {
-            return Err(Error::new(
-                Class::Gap,
-                "the log was let go because it grew too large, and has started again since",
-            )
-            .in_file(self.path.display().to_string())
-            .hint("`rlog-extract --resnapshot` starts anew; a larger --max-wal, or `none`, holds on for longer"));
+            let what = "the log was let go because it grew too large, and has started again since";
+            let error = match self.shadow {
+                Some(_) => Error::new(Class::TryAgain, what).hint("the next run bridges the gap from the shadow"),
+                None => Error::new(Class::Gap, what).hint(
+                    "`rlog-extract --resnapshot` starts anew; a larger --max-wal, or `none`, holds on for longer",
+                ),
+            };
+            return Err(error.in_file(self.path.display().to_string()));
         }
         self.no_checkpoint = Some(guard);
         self.let_go = false;
@@ -513,69 +579,39 @@ impl Live {
 
     /// What has been reached and what is confirmed.
     pub fn watermarks(&self) -> (Coordinate, Coordinate) {
-        (self.encoder.reached(), self.confirmed)
+        (self.encoder.reached(), self.downstream.confirmed)
     }
 
     /// Writes the end of the stream.
     pub fn finish(&mut self) -> Result<()> {
-        self.encoder.flush()?;
-        let end = End {
-            reached: self.encoder.reached(),
-            incarnation: self.encoder.place().incarnation(),
-            transactions: self.encoder.written.0,
-            notes: self.encoder.notes.clone(),
-            ..End::default()
-        };
-        self.encoder.writer().frame(Kind::End, |out| end.encode(out));
-        self.encoder.flush()
+        finish(&mut self.encoder)
     }
 }
 
-/// Cuts the rows of a table into chunks.
-struct SnapshotRows<'a> {
-    encoder: &'a mut Encoder,
-    key: u64,
-    number: u64,
-    uuid: [u8; 16],
-    open: bool,
-}
-
-impl SnapshotRows<'_> {
-    fn close(&mut self) -> Result<()> {
-        if std::mem::take(&mut self.open) {
-            self.number += 1;
-            self.encoder.end_chunk()?;
-        }
-        Ok(())
+/// The header of a live database's stream.
+pub(super) fn stream_header(encoder: &Encoder, options: &LiveOptions) -> StreamHeader {
+    StreamHeader {
+        source: "sqlite".into(),
+        server_version: rusqlite::version().into(),
+        incarnation: encoder.place().incarnation(),
+        start: encoder.reached(),
+        cascades_logged: Some(true),
+        filters: options.filter.canonical(),
+        windows: if options.windows { "writeset" } else { "serial" }.into(),
+        ..StreamHeader::default()
     }
 }
 
-impl super::decode::Sink for SnapshotRows<'_> {
-    fn begin(&mut self, _: &super::decode::Txn) -> Result<()> {
-        Ok(())
-    }
-
-    fn ddl(&mut self, _: &super::ddl::Ddl) -> Result<()> {
-        Ok(())
-    }
-
-    fn row(&mut self, change: &super::decode::Change<'_>) -> Result<()> {
-        if !self.open {
-            self.encoder.begin_chunk(Chunk { snapshot: self.uuid, table: self.key, number: self.number });
-            self.open = true;
-        }
-        super::decode::Sink::row(self.encoder, change)?;
-        if self.encoder.chunk_bytes() > CHUNK_BYTES {
-            self.close()?;
-        }
-        Ok(())
-    }
-
-    fn sequence(&mut self, _: &str, _: Option<i64>) -> Result<()> {
-        Ok(())
-    }
-
-    fn commit(&mut self, _: &super::decode::Txn) -> Result<()> {
-        Ok(())
-    }
+/// Writes the end of a stream.
+pub(super) fn finish(encoder: &mut Encoder) -> Result<()> {
+    encoder.flush()?;
+    let end = End {
+        reached: encoder.reached(),
+        incarnation: encoder.place().incarnation(),
+        transactions: encoder.written.0,
+        notes: encoder.notes.clone(),
+        ..End::default()
+    };
+    encoder.writer().frame(Kind::End, |out| end.encode(out));
+    encoder.flush()
 }

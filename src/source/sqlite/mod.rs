@@ -7,12 +7,15 @@
 //! schema    tables, as SQLite itself reads them             ddl      from two schemas to statements
 //! events    decoded transactions -> frames                  keys     of rows, for write sets
 //! live      a database in use, pinned (pin)                 pair     a database file and its log at rest
+//! shadow    the state last confirmed, and what came since   catchup  from there to the present
+//! rollback  a database without a log                        snapshot the rows that exist, before the log
 //! treediff  the streaming comparison of two trees           decode   one transaction -> events for a Sink
 //! ```
 //!
 //! Invariant: the old view is the database after the last decoded transaction, to the byte. Everything is derived from
 //! it and the next transaction's frames; nothing is guessed from the application's behaviour.
 
+pub mod catchup;
 pub mod ddl;
 pub mod decode;
 pub mod events;
@@ -23,9 +26,12 @@ pub mod pagemap;
 pub mod pair;
 pub mod pin;
 pub mod record;
+pub mod rollback;
 pub mod schema;
+pub mod shadow;
 pub mod shm;
 pub mod sink;
+mod snapshot;
 mod source;
 pub mod treediff;
 pub mod view;

@@ -43,6 +43,11 @@ pub fn connect(path: &Path) -> Result<Connection> {
     Ok(connection)
 }
 
+/// Begins a read transaction.
+pub(super) fn begin(connection: &Connection, path: &Path) -> Result<()> {
+    connection.execute_batch(BEGIN).map_err(|error| sqlite_error(path, error))
+}
+
 /// What an error of SQLite means to us.
 pub fn sqlite_error(path: &Path, error: rusqlite::Error) -> Error {
     let name = path.display().to_string();
@@ -131,7 +136,7 @@ impl Pin {
     }
 
     fn begin(&self, path: &Path) -> Result<()> {
-        self.connection.execute_batch(BEGIN).map_err(|error| sqlite_error(path, error))
+        begin(&self.connection, path)
     }
 
     /// Takes a pin on the connection of one that was let go.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::events::{Drain, Encoder};
 use super::live::{self, Live, Polled};
 use super::pair::Pair;
+use super::rollback::{self, Rollback};
 use crate::error::{Class, Error, Result};
 use crate::frame::{Coordinate, FrameWriter, PositionSpec};
 use crate::source::{LiveOptions, Options, Source, Status, Step, Until, WindowMode};
@@ -115,11 +116,19 @@ impl SqliteSource {
             confirm: asked.confirm,
             log_bytes_max: asked.log_bytes_max,
             turnover_bytes: (follow && !asked.no_turnover).then_some(TURNOVER_BYTES),
+            shadow: asked.shadow,
+            follow,
         };
         SqliteSource::spawn(
-            move |drain| Live::open(&path, live_options, drain),
+            move |drain| -> Result<Box<dyn Followed>> {
+                // Which it is, its header says; a database that is neither is refused by either.
+                Ok(match rollback::is_one(&path) {
+                    true => Box::new(Rollback::open(&path, live_options, drain)?),
+                    false => Box::new(Live::open(&path, live_options, drain)?),
+                })
+            },
             move |mut live, shared, _| {
-                let done = run_live(&mut live, shared, follow, until);
+                let done = run_live(&mut *live, shared, follow, until);
                 shared.note(live.encoder());
                 done
             },
@@ -168,13 +177,58 @@ impl SqliteSource {
     }
 }
 
-fn run_live(live: &mut Live, shared: &Shared, follow: bool, until: Option<Coordinate>) -> Result<()> {
+/// A database in use.
+trait Followed: Send {
+    fn start(&mut self) -> Result<()>;
+    fn poll(&mut self) -> Result<Polled>;
+    fn tidy(&mut self) -> Result<()>;
+    fn finish(&mut self) -> Result<()>;
+    fn encoder(&mut self) -> &mut Encoder;
+}
+
+impl Followed for Live {
+    fn start(&mut self) -> Result<()> {
+        Live::start(self)
+    }
+    fn poll(&mut self) -> Result<Polled> {
+        Live::poll(self)
+    }
+    fn tidy(&mut self) -> Result<()> {
+        Live::tidy(self)
+    }
+    fn finish(&mut self) -> Result<()> {
+        Live::finish(self)
+    }
+    fn encoder(&mut self) -> &mut Encoder {
+        Live::encoder(self)
+    }
+}
+
+impl Followed for Rollback {
+    fn start(&mut self) -> Result<()> {
+        Rollback::start(self)
+    }
+    fn poll(&mut self) -> Result<Polled> {
+        Rollback::poll(self)
+    }
+    fn tidy(&mut self) -> Result<()> {
+        Ok(())
+    }
+    fn finish(&mut self) -> Result<()> {
+        Rollback::finish(self)
+    }
+    fn encoder(&mut self) -> &mut Encoder {
+        Rollback::encoder(self)
+    }
+}
+
+fn run_live(live: &mut dyn Followed, shared: &Shared, follow: bool, until: Option<Coordinate>) -> Result<()> {
     live.start()?;
     let mut pause = POLL_MIN;
     loop {
         let polled = live.poll()?;
         shared.note(live.encoder());
-        let done = shared.stop.load(Ordering::Relaxed) || until.is_some_and(|until| live.watermarks().0 >= until);
+        let done = shared.stop.load(Ordering::Relaxed) || until.is_some_and(|until| live.encoder().reached() >= until);
         if done || !follow {
             // Without --follow the end is where the log ended at the first look.
             return live.finish();

@@ -37,21 +37,23 @@ pub enum Side {
 pub type PageRef = Arc<Vec<u8>>;
 
 /// A table from page to frame, 4 bytes a page where anything is set.
-#[derive(Default)]
-struct FrameTable {
+#[derive(Clone, Default)]
+pub struct FrameTable {
     chunks: Vec<Option<Box<[u32; CHUNK]>>>,
 }
 
 impl FrameTable {
+    /// The frame of `page`; 0 for none.
     #[inline]
-    fn get(&self, page: u32) -> u32 {
+    pub fn get(&self, page: u32) -> u32 {
         match self.chunks.get(page as usize / CHUNK) {
             Some(Some(chunk)) => chunk.get(page as usize % CHUNK).copied().unwrap_or(0),
             _ => 0,
         }
     }
 
-    fn set(&mut self, page: u32, frame: u32) {
+    /// Sets the frame of `page`.
+    pub fn set(&mut self, page: u32, frame: u32) {
         let nth = page as usize / CHUNK;
         if nth >= self.chunks.len() {
             self.chunks.resize_with(nth + 1, || None);
@@ -62,6 +64,14 @@ impl FrameTable {
                 *entry = frame;
             }
         }
+    }
+
+    /// Every page that has a frame, in order, with it.
+    pub fn entries(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
+        let chunks = self.chunks.iter().enumerate().filter_map(|(nth, chunk)| Some((nth, chunk.as_ref()?)));
+        let entries =
+            chunks.flat_map(|(nth, chunk)| chunk.iter().enumerate().map(move |(at, frame)| (nth, at, *frame)));
+        entries.filter(|entry| entry.2 != 0).map(|(nth, at, frame)| ((nth * CHUNK + at) as u32, frame))
     }
 }
 
@@ -82,6 +92,8 @@ pub struct Pages {
     old_pages: u32,
     new_pages: u32,
     slots: Vec<Option<Slot>>,
+    /// The old view, while it has pages of another size than the new one: the transaction at hand changes it.
+    resized: Option<Arc<Image>>,
 }
 
 impl Pages {
@@ -100,7 +112,22 @@ impl Pages {
             old_pages: db_pages,
             new_pages: db_pages,
             slots: cache,
+            resized: None,
         }
+    }
+
+    /// Goes on over another image of the same state, with another log. An image with pages of another size becomes
+    /// the old view of the next transaction, which has to write every page.
+    pub fn rebase(&mut self, image: Arc<Image>, wal: Arc<dyn ReadAt>, page_size: u32) {
+        let pages = image.pages();
+        let resized = (image.page_size() != page_size).then(|| Arc::clone(&image));
+        *self = Pages::new(image, wal, page_size, pages);
+        self.resized = resized;
+    }
+
+    /// Whether the transaction at hand changes the size of pages, so that numbers of pages mean nothing across it.
+    pub fn is_resized(&self) -> bool {
+        self.resized.is_some()
     }
 
     /// Bytes of a page.
@@ -124,7 +151,7 @@ impl Pages {
     /// Whether the transaction wrote or cut off `page`.
     #[inline]
     pub fn is_changed(&self, page: u32) -> bool {
-        self.overlay.get(page) != 0 || page > self.new_pages
+        self.overlay.get(page) != 0 || page > self.new_pages || self.resized.is_some()
     }
 
     /// Puts a transaction's frames on top; `db_pages` is the size it leaves behind.
@@ -155,6 +182,7 @@ impl Pages {
         }
         self.changed.clear();
         self.old_pages = self.new_pages;
+        self.resized = None;
     }
 
     /// The log was reset: everything in it stands in the database file now.
@@ -168,6 +196,11 @@ impl Pages {
     pub fn get(&mut self, page: u32, side: Side, scanner: &Scanner) -> Result<PageRef> {
         if page == 0 || page > self.count(side) {
             return Err(bad_page(page, "is outside the database but something refers to it"));
+        }
+        if let (Side::Old, Some(image)) = (side, &self.resized) {
+            let mut bytes = vec![0; image.page_size() as usize];
+            image.page(page, &mut bytes)?;
+            return Ok(Arc::new(bytes));
         }
         let frame = match side {
             Side::New => Some(self.overlay.get(page)).filter(|frame| *frame != 0),
@@ -191,6 +224,98 @@ impl Pages {
         }
         *slot = Some(Slot { page, frame, bytes: Arc::clone(&bytes) });
         Ok(bytes)
+    }
+}
+
+/// A database at one moment, as bytes: a file, and over it frames of a log. Read like the database file itself.
+pub struct Image {
+    base: Arc<dyn ReadAt>,
+    /// Where page 1 begins in `base`.
+    base_at: u64,
+    log: Arc<dyn ReadAt>,
+    frames: FrameTable,
+    page_size: u32,
+    pages: u32,
+}
+
+impl Image {
+    /// `pages` pages, of which `base` has those without a frame from byte `base_at` on.
+    pub fn new(
+        (base, base_at): (Arc<dyn ReadAt>, u64),
+        (log, frames): (Arc<dyn ReadAt>, FrameTable),
+        page_size: u32,
+        pages: u32,
+    ) -> Image {
+        Image { base, base_at, log, frames, page_size, pages }
+    }
+
+    /// Bytes of a page.
+    pub fn page_size(&self) -> u32 {
+        self.page_size
+    }
+
+    /// Number of pages.
+    pub fn pages(&self) -> u32 {
+        self.pages
+    }
+
+    /// The pages that are in the log, with their frames.
+    pub fn frames(&self) -> &FrameTable {
+        &self.frames
+    }
+
+    /// Reads one page.
+    pub fn page(&self, page: u32, buffer: &mut [u8]) -> Result<()> {
+        let at = u64::from(page.saturating_sub(1)) * u64::from(self.page_size);
+        let got = ReadAt::read_at(self, buffer, at).map_err(|e| Error::io("", e))?;
+        if page == 0 || page > self.pages || got < buffer.len() {
+            return Err(bad_page(page, "lies beyond the end of its file"));
+        }
+        Ok(())
+    }
+}
+
+impl ReadAt for Image {
+    fn read_at(&self, buf: &mut [u8], at: u64) -> std::io::Result<usize> {
+        let size = u64::from(self.page_size);
+        let end = u64::from(self.pages) * size;
+        let count = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX).min(buf.len());
+        let Some(buf) = buf.get_mut(..count) else { return Ok(0) };
+        if count == 0 {
+            return Ok(0);
+        }
+        let (first, last) = (at / size + 1, (at + count as u64 - 1) / size + 1);
+        let in_log = |page: u64| u32::try_from(page).map_or(0, |page| self.frames.get(page));
+        // One read of the file for all, unless every page is in the log.
+        let mut got = 0;
+        if (first..=last).any(|page| in_log(page) == 0) {
+            got = self.base.read_at(buf, self.base_at + at)?;
+        }
+        for page in first..=last {
+            let frame = in_log(page);
+            let from = (page - 1) * size;
+            let (skip, to) = (at.saturating_sub(from), from.saturating_sub(at) as usize);
+            let len = (size - skip).min(count as u64 - to as u64) as usize;
+            let Some(part) = buf.get_mut(to..to + len) else { break };
+            if frame == 0 {
+                // A file that is too short has no such page: what follows is not there either.
+                if got < to + len {
+                    return Ok(got.max(to));
+                }
+                continue;
+            }
+            let place = frame_at(self.page_size, frame) + FRAME_HEADER_LEN as u64 + skip;
+            let read = self.log.read_at(part, place)?;
+            if read < len {
+                return Ok(to + read);
+            }
+            got = got.max(to + len);
+        }
+        Ok(count)
+    }
+
+    fn len(&self) -> std::io::Result<u64> {
+        Ok(u64::from(self.pages) * u64::from(self.page_size))
     }
 }
 

@@ -102,7 +102,7 @@ pub struct Checksum(pub u32, pub u32);
 
 impl Checksum {
     /// Continues over `bytes`, whose length is a multiple of 8.
-    fn add(self, bytes: &[u8], big_endian: bool) -> Checksum {
+    pub(super) fn add(self, bytes: &[u8], big_endian: bool) -> Checksum {
         let (mut a, mut b) = (self.0, self.1);
         let (pairs, _) = bytes.as_chunks::<8>();
         if big_endian {
@@ -234,6 +234,14 @@ impl Scanner {
     /// Where the last transaction ended.
     pub fn mark(&self) -> Mark {
         self.at
+    }
+
+    /// A scanner that goes on behind `mark` of the log that `header` describes.
+    pub fn starting(header: Header, mark: Mark) -> Scanner {
+        let mut scanner = Scanner::new();
+        scanner.header = Some(header);
+        scanner.seek(mark);
+        scanner
     }
 
     /// Starts again at the header that the log has now. `false` when it has none that is valid.

@@ -17,23 +17,26 @@
 //!
 //! After an error the decoder's state is between two transactions, and it refuses to go on.
 
+mod check;
+mod sequences;
+mod tell;
+
 use std::sync::Arc;
 
+use self::sequences::{SEQUENCE, SequenceWork};
+use self::tell::{Pass, Seen, Tables, row, tell};
 use super::ddl::{self, Plan};
 use super::page::{DbHeader, Encoding, PageHead, TreeKind};
 use super::pagemap::{CHAIN_DIRTY, DIRTY, Kind, PageMap, STAMPED};
-use super::record::Value;
 use super::schema::{self, DefinitionReader, Schema, Table};
 pub use super::sink::{Change, Op, Row, Sink, Txn};
 use super::treediff::{Cursor, Found, Links, Store, Tree, clear_tree, map_tree, merge, stamp};
-use super::view::{Pages, Side};
-use super::wal::{Mark, ReadAt, Scanner, Tail, read_header};
+use super::view::{Image, Pages, Side};
+use super::wal::{Header, Mark, ReadAt, Scanner, Tail, read_header};
 use crate::error::{Class, Error, Result};
 
 /// Root page of `sqlite_schema`.
 const SCHEMA_ROOT: u32 = 1;
-/// SQLite's table of AUTOINCREMENT counters.
-const SEQUENCE: &str = "sqlite_sequence";
 
 /// What [`Decoder::next`] came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,14 +60,6 @@ pub struct Decoder {
     /// (root, page) of every tracked page that is changed or has a changed chain.
     touched: Vec<(u32, u32)>,
     broken: bool,
-}
-
-/// The two tables of a pair.
-#[derive(Clone, Copy)]
-struct Tables<'a> {
-    old: Option<&'a Arc<Table>>,
-    new: &'a Arc<Table>,
-    remap: Option<&'a [Option<usize>]>,
 }
 
 /// How to find the rows that may differ.
@@ -124,6 +119,36 @@ impl Decoder {
             touched: Vec::new(),
             broken: false,
         })
+    }
+
+    /// A decoder whose old view is `image`, without a log; see [`Decoder::rebase`].
+    pub fn over(image: Arc<Image>) -> Result<Decoder> {
+        let (page_size, pages) = (image.page_size(), image.pages());
+        let nothing: Arc<dyn ReadAt> = Arc::new(Vec::new());
+        Ok(Decoder {
+            store: Store {
+                pages: Pages::new(image, Arc::clone(&nothing), page_size, pages),
+                scanner: Scanner::new(),
+                map: PageMap::new(),
+                links: Links::default(),
+            },
+            wal: nothing,
+            header: None,
+            schema: Arc::new(Schema::empty(Encoding::Utf8)),
+            reader: DefinitionReader::new()?,
+            old: Cursor::new(Side::Old),
+            new: Cursor::new(Side::New),
+            generation: 0,
+            touched: Vec::new(),
+            broken: false,
+        })
+    }
+
+    /// Goes on with the frames behind `mark` of another log, over an image of the very state in which the decoder is.
+    pub fn rebase(&mut self, image: Arc<Image>, wal: Arc<dyn ReadAt>, header: &Header, mark: Mark) {
+        self.store.pages.rebase(image, Arc::clone(&wal), header.page_size);
+        self.store.scanner = Scanner::starting(*header, mark);
+        self.wal = wal;
     }
 
     /// Takes whole transactions up to frame `limit` into the old view without looking at them.
@@ -203,6 +228,14 @@ impl Decoder {
         self.diff(sink)?;
         sink.commit(&txn)?;
         let Store { pages, map, links, .. } = &mut self.store;
+        if pages.is_resized() {
+            // No entry of the map means anything any more.
+            *links = Links::default();
+            pages.commit();
+            self.learn()?;
+            self.broken = false;
+            return Ok(Step::Txn(txn));
+        }
         links.apply(map);
         map.unflag_all();
         map.resize(pages.count(Side::New));
@@ -231,6 +264,9 @@ impl Decoder {
     fn mark_touched(&mut self) {
         let Store { pages, map, .. } = &mut self.store;
         self.touched.clear();
+        if pages.is_resized() {
+            return;
+        }
         let cut = pages.count(Side::New).saturating_add(1)..=pages.count(Side::Old);
         for page in pages.changed().iter().copied().chain(cut) {
             let start = match map.kind(page) {
@@ -270,7 +306,8 @@ impl Decoder {
         if after.page_size != self.store.pages.page_size() {
             return Err(Error::damage("page 1 claims another page size than the log"));
         }
-        let relaid = before.is_some_and(|b| b.usable != after.usable || b.encoding != after.encoding);
+        let relaid = self.store.pages.is_resized()
+            || before.is_some_and(|b| b.usable != after.usable || b.encoding != after.encoding);
         let schema_touched = before.is_none() || relaid || self.store.map.has(SCHEMA_ROOT, DIRTY);
         let mut schema_changed = before.is_none() || relaid;
         if schema_touched {
@@ -397,6 +434,10 @@ impl Decoder {
         }
         for table in plan.dropped.iter().filter_map(|place| old.tables.get(*place)) {
             clear_tree(&mut self.store, table.root, table.tree_kind())?;
+            if table.autoincrement {
+                sequence.tables.push((table.name.clone(), None));
+                sequence.dropped.push(table.name.clone());
+            }
         }
         for pair in &plan.pairs {
             let (Some(was), Some(is)) = (old.tables.get(pair.old), new.tables.get(pair.new)) else { continue };
@@ -495,253 +536,8 @@ impl Decoder {
         }
         Ok(())
     }
-
-    /// The counters that are not what replaying the rows makes them: a row inserted under `rowid` leaves the greater of
-    /// `rowid` and the counter before.
-    fn tell_sequences<S: Sink>(
-        &mut self,
-        before: (Option<DbHeader>, &Schema),
-        after: &DbHeader,
-        mut work: SequenceWork,
-        sink: &mut S,
-    ) -> Result<()> {
-        if work.tables.is_empty() {
-            return Ok(());
-        }
-        work.tables.sort_unstable();
-        let schema = Arc::clone(&self.schema);
-        let old = match before.0 {
-            Some(header) => self.read_sequences(Side::Old, before.1, &header)?,
-            None => Vec::new(),
-        };
-        let new = self.read_sequences(Side::New, &schema, after)?;
-        let value_of = |values: &[(String, i64)], name: &str| {
-            values.iter().find(|(of, _)| of.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
-        };
-        let mut from = 0;
-        while let Some((name, _)) = work.tables.get(from) {
-            let same = work.tables.get(from..).unwrap_or_default();
-            let same = same.get(..same.partition_point(|(other, _)| other == name)).unwrap_or_default();
-            from += same.len();
-            let Some(table) = schema.table(name).filter(|table| table.autoincrement) else { continue };
-            let inserted = same.iter().filter_map(|(_, rowid)| *rowid).max();
-            let replayed = match (value_of(&old, name), inserted) {
-                (value, None) => value,
-                (value, Some(rowid)) => Some(rowid.max(value.unwrap_or(0))),
-            };
-            let value = value_of(&new, name);
-            if value != replayed && sink.wants(table) {
-                sink.sequence(&table.name, value)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Every AUTOINCREMENT counter on `side`.
-    fn read_sequences(&mut self, side: Side, schema: &Schema, header: &DbHeader) -> Result<Vec<(String, i64)>> {
-        let mut values = Vec::new();
-        let Some(table) = schema.tables.iter().find(|table| table.name == SEQUENCE) else { return Ok(values) };
-        let Decoder { store, old, new, .. } = self;
-        let cursor = if side == Side::Old { old } else { new };
-        cursor.start(store, Some(tree_of(table, table.root, header.usable, true)))?;
-        while cursor.valid() {
-            cursor.parse(store)?;
-            let row = row(cursor, table, None);
-            if let (Some(name), Value::Int(value)) = (text_of(row.get(0), table.encoding), row.get(1)) {
-                values.push((name, value));
-            }
-            cursor.advance(store)?;
-        }
-        Ok(values)
-    }
-
-    /// The AUTOINCREMENT counters in the old view.
-    pub fn sequences(&mut self) -> Result<Vec<(String, i64)>> {
-        let schema = Arc::clone(&self.schema);
-        match self.header {
-            Some(header) => self.read_sequences(Side::Old, &schema, &header),
-            None => Ok(Vec::new()),
-        }
-    }
-
-    /// Compares the map with a fresh one: a debugging aid. Stale overflow entries are allowed, missing ones are not.
-    pub fn check_map(&mut self) -> Result<()> {
-        let Some(header) = self.header else { return Ok(()) };
-        let mut kept = std::mem::take(&mut self.store.map);
-        self.store.map.resize(self.store.pages.count(Side::Old));
-        let schema = Arc::clone(&self.schema);
-        let mut outcome = map_tree(&mut self.store, SCHEMA_ROOT, TreeKind::Table, header.usable);
-        for table in &schema.tables {
-            outcome = outcome.and_then(|()| map_tree(&mut self.store, table.root, table.tree_kind(), header.usable));
-        }
-        std::mem::swap(&mut kept, &mut self.store.map);
-        outcome?;
-        let (fresh, kept) = (kept, &self.store.map);
-        for (page, kind, parent) in fresh.entries() {
-            if (kept.kind(page), kept.parent(page)) != (kind, parent) {
-                let have = (kept.kind(page), kept.parent(page));
-                return Err(Error::new(
-                    Class::Bug,
-                    format!("page {page} is {kind:?} of {parent}, the map has {have:?}"),
-                ));
-            }
-        }
-        for (page, kind, _) in kept.entries() {
-            if matches!(kind, Kind::Root | Kind::Child) && fresh.kind(page) != kind {
-                return Err(Error::new(
-                    Class::Bug,
-                    format!("page {page} is {:?}, the map has {kind:?}", fresh.kind(page)),
-                ));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Which changes a walk tells.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Pass {
-    /// All, or where the order matters, deletes.
-    First,
-    /// The first halves of updates that are told as delete and insert.
-    KeyDeletes,
-    /// Other updates.
-    Updates,
-    /// Inserts, and the second halves.
-    Inserts,
-}
-
-/// What the first pass has met.
-#[derive(Default)]
-struct Seen {
-    has_rows: bool,
-    updates: u64,
-    key_updates: u64,
-    inserts: u64,
-    /// The greatest rowid of a row that an applier may insert.
-    rowid_max: Option<i64>,
-}
-
-impl Seen {
-    /// Whether updates of what has to be unique are told as delete and insert.
-    fn splits(&self) -> bool {
-        self.key_updates > 1
-    }
-}
-
-/// Tables whose AUTOINCREMENT counter may have to be told, with the greatest rowid that was inserted.
-#[derive(Default)]
-struct SequenceWork {
-    tables: Vec<(String, Option<i64>)>,
-}
-
-impl SequenceWork {
-    fn note(
-        &mut self,
-        store: &mut Store,
-        found: Found,
-        old: &mut Cursor,
-        new: &mut Cursor,
-        table: &Arc<Table>,
-    ) -> Result<()> {
-        if found != Found::Inserted {
-            old.parse(store)?;
-            self.tables.extend(text_of(row(old, table, None).get(0), table.encoding).map(|name| (name, None)));
-        }
-        if found != Found::Deleted {
-            new.parse(store)?;
-            self.tables.extend(text_of(row(new, table, None).get(0), table.encoding).map(|name| (name, None)));
-        }
-        Ok(())
-    }
-}
-
-fn text_of(value: Value<'_>, encoding: Encoding) -> Option<String> {
-    let Value::Text(text) = value else { return None };
-    let mut out = Vec::new();
-    super::record::to_utf8(text, encoding, &mut out);
-    String::from_utf8(out).ok()
 }
 
 fn tree_of(table: &Table, old_root: u32, usable: u32, full: bool) -> Tree {
     Tree { root: table.root, old_root, kind: table.tree_kind(), usable, full }
-}
-
-/// The row at which `cursor` stands; parsed before.
-fn row<'a>(cursor: &'a Cursor, layout: &'a Table, remap: Option<(&'a [Option<usize>], &'a Table)>) -> Row<'a> {
-    let rowid = if layout.without_rowid { 0 } else { cursor.rowid() };
-    Row { rowid, layout, remap, payload: cursor.payload(), fields: cursor.fields() }
-}
-
-/// Tells one difference to the sink, if this pass is for it.
-#[allow(clippy::too_many_arguments)]
-#[inline]
-fn tell<S: Sink>(
-    store: &mut Store,
-    found: Found,
-    old: &mut Cursor,
-    new: &mut Cursor,
-    tables: Tables<'_>,
-    pass: Pass,
-    in_order: bool,
-    seen: &mut Seen,
-    sink: &mut S,
-) -> Result<()> {
-    let first = pass == Pass::First;
-    if first {
-        seen.has_rows = true;
-        if found != Found::Deleted {
-            seen.rowid_max = seen.rowid_max.max(Some(new.rowid()));
-        }
-        seen.inserts += u64::from(found == Found::Inserted);
-    }
-    if in_order {
-        let now = match found {
-            Found::Deleted => first,
-            Found::Inserted => pass == Pass::Inserts,
-            Found::Differs => true,
-        };
-        if !now {
-            return Ok(());
-        }
-    }
-    let table = tables.new;
-    if found != Found::Inserted {
-        old.parse(store)?;
-    }
-    if found != Found::Deleted {
-        new.parse(store)?;
-    }
-    let remap = tables.remap.map(|remap| (remap, &**table));
-    let before = || row(old, tables.old.unwrap_or(table), remap);
-    let after = || row(new, table, None);
-    let change = match found {
-        Found::Deleted => Change { table, op: Op::Delete, before: Some(before()), after: None },
-        Found::Inserted => Change { table, op: Op::Insert, before: None, after: Some(after()) },
-        Found::Differs => {
-            let (before, after) = (before(), after());
-            let differs = |column: &usize| before.get(*column) != after.get(*column);
-            let mut columns = (0..table.columns.len()).filter(differs);
-            // A short record and one with the same defaults written out are the same row.
-            let Some(one) = columns.next() else { return Ok(()) };
-            let update = Change { table, op: Op::Update, before: Some(before), after: Some(after) };
-            if !in_order {
-                return sink.row(&update);
-            }
-            let is_key = table.is_unique_column(one) || columns.any(|column| table.is_unique_column(column));
-            let splits = is_key && seen.splits();
-            match pass {
-                Pass::First => {
-                    seen.updates += 1;
-                    seen.key_updates += u64::from(is_key);
-                    return Ok(());
-                }
-                Pass::KeyDeletes if splits => Change { op: Op::Delete, after: None, ..update },
-                Pass::Updates if !splits => update,
-                Pass::Inserts if splits => Change { op: Op::Insert, before: None, ..update },
-                _ => return Ok(()),
-            }
-        }
-    };
-    sink.row(&change)
 }

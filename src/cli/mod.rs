@@ -20,8 +20,8 @@ pub mod filters;
 pub mod manual;
 pub mod queue;
 pub mod ship;
-pub mod units;
 
+pub use crate::sys::units;
 pub use manual::Manual;
 
 /// A tool as `main`, the manual pages and the completions see it.

@@ -55,6 +55,21 @@ pub enum Step {
     Other,
 }
 
+impl Step {
+    /// Whether it ends a unit, that is a transaction or what stands between transactions and counts as progress.
+    pub fn ends_unit(&self) -> bool {
+        matches!(
+            self,
+            Step::Commit(..)
+                | Step::Prepared(..)
+                | Step::Progress(_)
+                | Step::Handover(_)
+                | Step::SnapshotBegin(_)
+                | Step::SnapshotEnd(_)
+        )
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Outside,

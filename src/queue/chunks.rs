@@ -46,6 +46,8 @@ struct Shared {
     free: Vec<Vec<u8>>,
     /// Capacity of all buffers that exist.
     occupied: usize,
+    /// Nobody takes chunks any more.
+    abandoned: bool,
     end: Option<Result<()>>,
 }
 
@@ -67,6 +69,11 @@ impl Chunks {
             theirs.shared.1.notify_all();
         });
         chunks
+    }
+
+    /// Ends the thread, should it wait for a buffer, once the guard is dropped. A thread that waits for input ends with it.
+    pub fn abandon_when_dropped(&self) -> Abandon {
+        Abandon(self.clone())
     }
 
     // The lock is only held for moves of buffers, which do not panic half-way.
@@ -105,16 +112,19 @@ impl Chunks {
         self.shared.1.notify_all();
     }
 
-    /// A buffer, waiting until there is room for one.
-    fn buffer(&self) -> Vec<u8> {
+    /// A buffer, waiting until there is room for one. `None` when nobody wants it.
+    fn buffer(&self) -> Option<Vec<u8>> {
         let mut shared = self.lock();
         loop {
+            if shared.abandoned {
+                return None;
+            }
             if let Some(buffer) = shared.free.pop() {
-                return buffer;
+                return Some(buffer);
             }
             if shared.occupied + READ_BYTES <= BUFFERS_BYTES_MAX {
                 shared.occupied += READ_BYTES;
-                return vec![0; READ_BYTES];
+                return Some(vec![0; READ_BYTES]);
             }
             shared = self.shared.1.wait(shared).unwrap_or_else(PoisonError::into_inner);
         }
@@ -124,7 +134,7 @@ impl Chunks {
         let mut at = 0;
         let mut carry: Vec<u8> = Vec::new();
         loop {
-            let mut buffer = self.buffer();
+            let Some(mut buffer) = self.buffer() else { return Ok(()) };
             let counted = buffer.len();
             if buffer.len() <= carry.len() {
                 buffer.resize(carry.len() + READ_BYTES, 0);
@@ -170,6 +180,19 @@ impl Chunks {
         shared.occupied += buffer.len() - counted.min(buffer.len());
         shared.ready.push_back(Chunk { buffer, length, at });
         self.shared.1.notify_all();
+    }
+}
+
+/// See [`Chunks::abandon_when_dropped`].
+#[derive(Debug)]
+pub(super) struct Abandon(Chunks);
+
+impl Drop for Abandon {
+    fn drop(&mut self) {
+        let mut shared = self.0.lock();
+        shared.abandoned = true;
+        shared.ready.clear();
+        self.0.shared.1.notify_all();
     }
 }
 

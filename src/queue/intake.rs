@@ -82,6 +82,9 @@ pub struct Counts {
     pub bytes: u64,
     /// Syncs.
     pub syncs: u64,
+    /// Units of this stream (transactions, prepared groups, progress, handovers, marks of snapshots) that were judged:
+    /// stored, or held before. Once told of as durable, the writer of the stream need not keep them.
+    pub units: u64,
 }
 
 /// Told when more is durable.
@@ -100,6 +103,7 @@ pub fn put<'a>(
 ) -> Result<Counts> {
     const STOP_CHECK: Duration = Duration::from_millis(100);
     let chunks = Chunks::spawn(input, name);
+    let _abandon = chunks.abandon_when_dropped();
     let mut intake = Intake::new(writer, options.clone(), name, pass, on_durable);
     let mut first_unsynced: Option<Instant> = None;
     loop {
@@ -128,6 +132,9 @@ pub fn put<'a>(
         }
         if !intake.has_unsynced() {
             first_unsynced = None;
+            if !chunks.has_more() {
+                intake.tell_repeats()?;
+            }
             continue;
         }
         let since = *first_unsynced.get_or_insert_with(Instant::now);
@@ -165,6 +172,8 @@ pub struct Intake<'a> {
     checker: Checker,
     tail: Tail,
     counts: Counts,
+    /// Units that were told of.
+    told: u64,
     mode: Mode,
     /// The header of the stream at hand, and whether it still has to be stored before the next new unit.
     header: Option<Box<StreamHeader>>,
@@ -215,6 +224,7 @@ impl<'a> Intake<'a> {
             checker: Checker::contiguous(),
             tail,
             counts: Counts::default(),
+            told: 0,
             mode: Mode::Skip,
             header: None,
             header_pending: false,
@@ -309,6 +319,7 @@ impl<'a> Intake<'a> {
         let frame = Frame { header, payload, at };
         let was_open = self.checker.open_transaction();
         let step = self.checker.frame(&frame)?;
+        let unit = step.ends_unit();
         if let Some(pass) = &mut self.pass {
             pass.add(&frame)?;
         }
@@ -407,6 +418,7 @@ impl<'a> Intake<'a> {
                 }
             }
         }
+        self.counts.units += u64::from(unit);
         if self.checker.open_transaction().is_none() {
             self.mode = Mode::Skip;
             if let Some(pass) = &mut self.pass {
@@ -684,8 +696,18 @@ impl<'a> Intake<'a> {
             self.unsynced = false;
             self.counts.syncs += 1;
         }
+        self.told = self.counts.units;
         (self.on_durable)(&self.tail, &self.counts)?;
         self.pass_on()
+    }
+
+    /// With nothing to sync: tells that what was held before is passed.
+    fn tell_repeats(&mut self) -> Result<()> {
+        if self.told == self.counts.units {
+            return Ok(());
+        }
+        self.told = self.counts.units;
+        (self.on_durable)(&self.tail, &self.counts)
     }
 
     fn pass_on(&mut self) -> Result<()> {

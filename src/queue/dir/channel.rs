@@ -89,7 +89,11 @@ impl Channel {
                 .hint(format!("`rlog-queue channels {text}` lists the channels")),
             _ => Error::io(format!("{text}/{channel}"), error),
         };
-        if create && channel_is_unmade(&*root, &channel)? {
+        // Until it is made, which another process may be about to do, it is not there.
+        if channel_is_unmade(&*root, &channel)? {
+            if !create {
+                return Err(missing(io::ErrorKind::NotFound.into()));
+            }
             create_channel(&*root, &channel, &text)?;
         }
         let dir = root.open_dir(&channel).map_err(missing)?;

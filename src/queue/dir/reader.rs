@@ -247,11 +247,14 @@ impl DirReader {
                 .ok_or_else(|| self.purged(&format!("unit {sequence}")))?,
             ReadFrom::After(position) => {
                 let server = position.incarnation.server();
+                // Chunks of a snapshot do not advance what is reached: one that goes on across segments is still ahead of its
+                // position as a whole.
+                let ahead = |head: &Head| head.segment.snapshot.as_ref().is_some_and(|snapshot| !snapshot.complete);
                 self.find_segment(&segments, |head| {
-                    head.segment
-                        .reached
-                        .is_some_and(|reached| head.segment.incarnation.server() == server && reached <= position.end)
-                        || head.segment.previous_number == 0
+                    head.segment.reached.is_some_and(|reached| {
+                        head.segment.incarnation.server() == server
+                            && (reached < position.end || reached == position.end && !ahead(head))
+                    }) || head.segment.previous_number == 0
                 })?
                 .ok_or_else(|| self.purged(&position.to_string()))?
             }

@@ -2,6 +2,7 @@
 
 use super::input::Transaction;
 use crate::frame::{Coordinate, Incarnation};
+use crate::queue::Mark;
 use crate::target::StateRow;
 
 /// Payload bytes after which a batch is full.
@@ -20,6 +21,8 @@ pub struct Batch {
     pub incarnation: Incarnation,
     /// Facts of the channel that are set, or removed, in the same target transaction.
     pub facts: Vec<(String, Option<String>)>,
+    /// The queue's mark behind it, where the queue is in the target's own database.
+    pub mark: Option<Mark>,
     bytes: u64,
 }
 
@@ -80,7 +83,7 @@ impl Batch {
     /// The batch cut into its transactions, each with the part of the range that leads to it; the last one takes what is behind it too.
     pub fn split(self) -> Vec<Batch> {
         let mut out: Vec<Batch> = Vec::new();
-        let Batch { transactions, prev, end, incarnation, facts, .. } = self;
+        let Batch { transactions, prev, end, incarnation, facts, mark, .. } = self;
         let mut from = prev.unwrap_or(end);
         for transaction in transactions {
             let mut one = Batch::default();
@@ -90,8 +93,8 @@ impl Batch {
             out.push(one);
         }
         match out.last_mut() {
-            Some(last) => (last.end, last.facts) = (end, facts),
-            None => out.push(Batch { prev, end, incarnation, facts, ..Batch::default() }),
+            Some(last) => (last.end, last.facts, last.mark) = (end, facts, mark),
+            None => out.push(Batch { prev, end, incarnation, facts, mark, ..Batch::default() }),
         }
         out
     }

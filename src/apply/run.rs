@@ -3,7 +3,7 @@
 //! A batch is written when it is full, when a barrier comes, or when no more input is there at the moment: so a busy
 //! applier merges many source transactions into one target transaction, and one that has caught up writes each at once.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -85,7 +85,8 @@ pub fn run(
             let mode = if options.follow { queue::ReadMode::FOLLOW } else { queue::ReadMode::ONCE };
             let reader = queue.reader(&place, mode)?;
             let name = queue.name();
-            acknowledge = Some(Acknowledge { queue, at: Instant::now(), due: true });
+            let within = same_file(queue.database(), target.database());
+            acknowledge = Some(Acknowledge { queue: queue.into(), within, at: Instant::now(), due: true });
             Input::queue(reader, options.follow, name, definitions.clone())
         }
     };
@@ -139,6 +140,12 @@ pub fn run(
     }
 }
 
+/// Whether two paths lead to one file.
+fn same_file(one: Option<&Path>, other: Option<&Path>) -> bool {
+    let (Some(one), Some(other)) = (one, other) else { return false };
+    matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
+}
+
 /// What the state says about the source.
 #[derive(Clone, Debug, Default)]
 struct SourceFacts {
@@ -156,7 +163,9 @@ impl SourceFacts {
 
 /// The queue that is told what was applied.
 pub(super) struct Acknowledge {
-    pub(super) queue: Box<dyn Queue>,
+    pub(super) queue: Arc<dyn Queue>,
+    /// It is in the target's own database.
+    within: bool,
     at: Instant,
     due: bool,
 }
@@ -383,6 +392,7 @@ impl Run<'_> {
             stop: self.stop,
             fenced: false,
             failed_at: None,
+            within: self.acknowledge.as_ref().filter(|to| to.within).map(|to| Arc::clone(&to.queue)),
         });
         Ok(())
     }
@@ -426,6 +436,7 @@ impl Run<'_> {
         }
         self.reached.read_to(transaction.position.end);
         self.batch.push(transaction, from);
+        self.mark_batch();
         if alone {
             self.write_batch()?;
         }
@@ -464,11 +475,19 @@ impl Run<'_> {
         Ok(self.reached.reading().unwrap_or(prev))
     }
 
+    /// What is acknowledged together with the batch.
+    fn mark_batch(&mut self) {
+        if self.acknowledge.as_ref().is_some_and(|to| to.within) {
+            self.batch.mark = self.input.mark();
+        }
+    }
+
     pub(super) fn extend(&mut self, from: Coordinate, to: Coordinate, incarnation: Incarnation) -> Result<Next> {
         if !self.batch.admits_place(incarnation, to) {
             self.submit()?;
         }
         self.batch.extend(from, to, incarnation);
+        self.mark_batch();
         self.reached.read_to(to);
         Ok(Next::More)
     }

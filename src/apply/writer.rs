@@ -7,6 +7,7 @@
 //! singly, exact ── conflict ──▶ policy: skip or overwrite the row (dead letter first, synced), or stop
 //! ```
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use super::state::facts;
 use super::tables::Definitions;
 use crate::error::{Class, Error, Result};
 use crate::frame::StreamHeader;
+use crate::queue::Queue;
 use crate::target::{Cause, Failure, Outcome, Session, Settings, StateRow, Target};
 
 /// First wait before a retry; doubled each time up to [`BACKOFF_MAX`].
@@ -64,6 +66,8 @@ pub struct Writer<'a> {
     pub fenced: bool,
     /// Position of the transaction that failed for good.
     pub failed_at: Option<String>,
+    /// The queue, when it is in the target's own database: what is applied is acknowledged in the same transaction.
+    pub within: Option<Arc<dyn Queue>>,
 }
 
 impl Writer<'_> {
@@ -169,6 +173,9 @@ impl Writer<'_> {
         }
         for (name, value) in &batch.facts {
             self.session.fact(name, value.as_deref())?;
+        }
+        if let (Some(queue), Some(mark), Some(connection)) = (&self.within, &batch.mark, self.session.lend()) {
+            queue.ack_within(connection, &self.uuid, mark)?;
         }
         self.session.commit()?;
         Ok(total)

@@ -503,7 +503,11 @@ impl Context<'_> {
         if verb == "put" && status.writing {
             return Err(Error::new(Class::TryAgain, "another process is writing to this channel").in_file(queue.name()));
         }
-        print_status(self.channel, &status)
+        print_status(self.channel, &status)?;
+        for remark in queue.remarks()? {
+            print_line(&format!("{:<12} {remark}", "note"))?;
+        }
+        Ok(())
     }
 }
 
@@ -653,7 +657,7 @@ fn status_json(channel: &str, status: &Status) -> serde_json::Value {
         "server_id": source.map(|source| source.server_id),
         "files": status.files,
         "bytes": status.bytes,
-        "free_bytes": status.free_bytes,
+        "free_bytes": (status.free_bytes != u64::MAX).then_some(status.free_bytes),
         "writing": status.writing,
         "unclean": status.unclean,
         "waiting": if status.waiting.is_empty() { None } else { Some(&status.waiting) },

@@ -310,7 +310,7 @@ pub struct Status {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Bytes that the file system has left.
+    /// Bytes that the file system (or the stream) has left; `u64::MAX`: not known.
     pub free_bytes: u64,
     /// Whether a writer is at work.
     pub writing: bool,
@@ -367,6 +367,20 @@ pub fn open(vfs: Arc<dyn Vfs>, address: &Address, channel: &str, create: bool) -
         Address::Nats(address) => Ok(Box::new(nats::NatsQueue::open(address, channel, create)?)),
         Address::Sqlite(path) => Ok(Box::new(sqlite::SqliteQueue::open(vfs, path, channel, create)?)),
     }
+}
+
+/// What a source may forget on this queue's word: what it holds durably; where its acknowledgements do not survive the loss of power, only
+/// what every registered reader has acknowledged (and nothing while there is none). Nothing while a snapshot in it is not whole.
+pub fn forgettable(queue: &dyn Queue) -> Result<Option<Position>> {
+    let tail = queue.tail()?;
+    if tail.snapshot.as_ref().is_some_and(|snapshot| !snapshot.complete) {
+        return Ok(None);
+    }
+    if queue.properties().ack_survives_power_loss {
+        return Ok(tail.position());
+    }
+    let slowest = queue.readers()?.into_iter().map(|reader| reader.acked).min_by_key(|acked| acked.sequence);
+    Ok(slowest.filter(|acked| acked.sequence > 0).map(|acked| acked.position))
 }
 
 /// The channels of a queue, sorted.

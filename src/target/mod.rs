@@ -352,6 +352,11 @@ pub trait Target: Send {
     /// Its UUID (36 characters), made with the state tables; `None` while there are none.
     fn uuid(&mut self) -> Result<Option<String>>;
 
+    /// The database file, where the target is one.
+    fn database(&self) -> Option<&std::path::Path> {
+        None
+    }
+
     /// Whether it holds tables that are not rlog's: then `--init empty` is refused.
     fn has_tables(&mut self) -> Result<bool>;
 
@@ -447,6 +452,11 @@ pub trait Session: Send {
 
     /// Executes what [`Session::rows`] still holds back. A worker calls it before it waits for its turn to commit.
     fn flush(&mut self) -> Outcome;
+
+    /// The connection, where it is SQLite's: a queue in the same database acknowledges within the open transaction.
+    fn lend(&self) -> Option<&rusqlite::Connection> {
+        None
+    }
 
     /// Commits; durable when it returns (as far as the server is set up so).
     fn commit(&mut self) -> Outcome;

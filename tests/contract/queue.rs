@@ -168,6 +168,23 @@ pub fn closed_files_are_put_again_with_each_one_that_follows<B: Backend>() {
     }
 }
 
+pub fn a_log_of_several_files_put_again_changes_nothing<B: Backend>() {
+    let place = B::new();
+    let queue = place.open("default");
+    let t = crate::common::changes::table("shop", "t");
+    let mut source = crate::common::changes::Source::new();
+    for id in 0..6 {
+        source.transaction(crate::common::changes::Records::default().insert(&t, (id, Some("x"))));
+        if id % 2 == 1 {
+            source.next_file();
+        }
+    }
+    let bytes = source.end();
+    assert_eq!(put(&*queue, &bytes).unwrap().transactions, 6);
+    let counts = put(&*queue, &bytes).unwrap();
+    assert_eq!((counts.transactions, counts.repeats), (0, 6));
+}
+
 pub fn streams_one_behind_the_other_are_one<B: Backend>() {
     let place = B::new();
     let queue = place.open("default");
@@ -691,6 +708,7 @@ macro_rules! queue_contract {
             a_stream_put_again_changes_nothing,
             a_longer_stream_of_the_same_log_adds_only_what_is_new,
             closed_files_are_put_again_with_each_one_that_follows,
+            a_log_of_several_files_put_again_changes_nothing,
             streams_one_behind_the_other_are_one,
             a_gap_is_refused_with_81_and_what_came_before_it_is_kept,
             another_source_is_refused_with_83,

@@ -14,10 +14,10 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 /// xorshift64*: the same seed, the same run.
-struct Dice(u64);
+pub struct Dice(pub u64);
 
 impl Dice {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -26,7 +26,7 @@ impl Dice {
 }
 
 /// Transactions in which each row counts: a sum over all of them tells every loss and every repeat.
-fn stream(transactions: i32) -> Vec<u8> {
+pub fn stream(transactions: i32) -> Vec<u8> {
     let (t, sums) = (table("shop", "t"), table("shop", "sums"));
     let mut source = Source::new();
     source.transaction(Records::default().insert(&sums, (0, Some("0"))));
@@ -47,7 +47,7 @@ fn stream(transactions: i32) -> Vec<u8> {
     source.end()
 }
 
-fn spawn(from: &Path, target: &str, options: &[&str]) -> Child {
+pub fn spawn(from: &Path, target: &str, options: &[&str]) -> Child {
     let program = rlog("rlog-apply").get_program().to_owned();
     Command::new(program)
         .args(["run", "--from"])
@@ -62,7 +62,7 @@ fn spawn(from: &Path, target: &str, options: &[&str]) -> Child {
 }
 
 /// Everything that is applied is applied exactly once, and in the source's order.
-fn check(path: &Path) -> i64 {
+pub fn check(path: &Path) -> i64 {
     let connection = rusqlite::Connection::open(path).unwrap();
     let exists = "select count(*) from sqlite_schema where name='sums'";
     if connection.query_row(exists, [], |row| row.get::<_, i64>(0)).unwrap() == 0 {

@@ -5,5 +5,7 @@
 mod common;
 
 mod apply;
+mod jetstream;
 mod queue;
 mod queue_process;
+mod tables;

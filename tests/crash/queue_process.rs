@@ -9,14 +9,14 @@ use std::process::{Command, Output, Stdio};
 
 use crate::common::streams::{Seen, Stream, transactions};
 
-const QUEUE: &str = env!("CARGO_BIN_EXE_rlog-queue");
+pub const QUEUE: &str = env!("CARGO_BIN_EXE_rlog-queue");
 
 /// Kills of a seeded test: a slice in `make test`, the campaign in `make crash`.
-fn kills(slice: u64) -> u64 {
+pub fn kills(slice: u64) -> u64 {
     std::env::var("RLOG_CRASH_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(slice)
 }
 
-fn log(sizes: impl IntoIterator<Item = usize>) -> Vec<u8> {
+pub fn log(sizes: impl IntoIterator<Item = usize>) -> Vec<u8> {
     let mut stream = Stream::new();
     for size in sizes {
         stream.transaction(size);
@@ -25,7 +25,7 @@ fn log(sizes: impl IntoIterator<Item = usize>) -> Vec<u8> {
 }
 
 /// Runs a command on `input`; its pipe may be closed early.
-fn run(command: &mut Command, input: &[u8]) -> Output {
+pub fn run(command: &mut Command, input: &[u8]) -> Output {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     std::thread::scope(|scope| {
@@ -47,7 +47,7 @@ fn put(spool: &Path) -> Command {
     command
 }
 
-fn get(spool: &Path) -> Vec<Seen> {
+pub fn get(spool: &Path) -> Vec<Seen> {
     let output = Command::new(QUEUE).arg("get").arg(spool).output().unwrap();
     assert!(output.status.code() == Some(0) || output.stdout.is_empty(), "{output:?}");
     transactions(&output.stdout)

@@ -38,10 +38,11 @@ pub(super) fn live_options(args: &Args, options: &mut Options, holds_back: bool)
         return Err(Error::usage("--shadow keeps the state that is confirmed downstream, so it has to know what is")
             .hint("`--confirm QUEUE` names the queue"));
     }
-    let mut confirm = match args.confirm.as_deref() {
+    let channel = args.channel.as_deref().unwrap_or("default");
+    let confirm = match args.confirm.as_deref() {
         Some("none") => None,
         Some("") => return Err(Error::usage("--confirm is empty")),
-        Some(place) => Some(confirmation(place, args.channel.as_deref().unwrap_or("default"))?),
+        Some(place) => Some(place),
         None if args.follow && holds_back => {
             return Err(Error::usage(
                 "--follow holds back the source's log, so it has to know what is durable downstream",
@@ -51,8 +52,10 @@ pub(super) fn live_options(args: &Args, options: &mut Options, holds_back: bool)
         None => None,
     };
     if options.after.is_none() && !args.resnapshot {
-        let confirmed = confirm.as_mut().map(|confirm| confirm()).transpose()?.flatten();
-        options.after = confirmed.map(PositionSpec::Position);
+        options.after = match confirm {
+            Some(place) => confirmation(place, channel, Asked::Held)?()?.map(PositionSpec::Position),
+            None => None,
+        };
     }
     let log_bytes_max = match args.max_wal.as_str() {
         "none" => None,
@@ -60,7 +63,7 @@ pub(super) fn live_options(args: &Args, options: &mut Options, holds_back: bool)
     };
     Ok(LiveOptions {
         snapshot: args.resnapshot || (args.snapshot && options.after.is_none()),
-        confirm,
+        confirm: confirm.map(|place| confirmation(place, channel, Asked::Forgettable)).transpose()?,
         shadow: args.shadow.clone(),
         log_bytes_max,
         no_turnover: args.no_turnover,
@@ -73,7 +76,7 @@ pub(super) fn resume(args: &Args, options: &mut Options) -> Result<()> {
         None | Some("none") => {}
         Some("") => return Err(Error::usage("--confirm is empty")),
         Some(place) if options.after.is_none() => {
-            let confirmed = confirmation(place, args.channel.as_deref().unwrap_or("default"))?()?;
+            let confirmed = confirmation(place, args.channel.as_deref().unwrap_or("default"), Asked::Held)?()?;
             options.after = confirmed.map(PositionSpec::Position);
         }
         Some(_) => {}
@@ -81,8 +84,17 @@ pub(super) fn resume(args: &Args, options: &mut Options) -> Result<()> {
     Ok(())
 }
 
+/// What a queue is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// What it holds: reading goes on behind it.
+    Held,
+    /// What the source may forget; not the same where the queue's acknowledgements do not survive a loss of power.
+    Forgettable,
+}
+
 /// Asks a queue, or a file that somebody replaces, what is durable.
-fn confirmation(place: &str, channel: &str) -> Result<Confirm> {
+fn confirmation(place: &str, channel: &str, asked: Asked) -> Result<Confirm> {
     if let Some(path) = place.strip_prefix('@') {
         let path = PathBuf::from(path);
         return Ok(Box::new(move || match std::fs::read_to_string(&path) {
@@ -108,8 +120,12 @@ fn confirmation(place: &str, channel: &str) -> Result<Confirm> {
                 Err(error) => return Err(error),
             }
         }
-        match opened.as_ref().map(|queue| queue.tail()) {
-            Some(Ok(tail)) => Ok(confirmed_of(&tail)),
+        let answer = opened.as_ref().map(|queue| match asked {
+            Asked::Held => queue.tail().map(|tail| held_of(&tail)),
+            Asked::Forgettable => queue::forgettable(&**queue),
+        });
+        match answer {
+            Some(Ok(position)) => Ok(position),
             // Somebody writes or recovers just now.
             Some(Err(error)) if error.class() == Class::TryAgain => Ok(None),
             Some(Err(error)) => Err(error),
@@ -119,7 +135,7 @@ fn confirmation(place: &str, channel: &str) -> Result<Confirm> {
 }
 
 /// What a queue holds for certain; nothing while a snapshot in it is not whole.
-fn confirmed_of(tail: &queue::Tail) -> Option<Position> {
+fn held_of(tail: &queue::Tail) -> Option<Position> {
     if tail.snapshot.as_ref().is_some_and(|snapshot| !snapshot.complete) {
         return None;
     }

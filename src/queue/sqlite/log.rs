@@ -8,10 +8,10 @@ use rusqlite::OptionalExtension as _;
 
 use crate::db::sqlite::Access;
 use crate::error::{Class, Error, Result};
-use crate::frame::{Kind, Position, StreamHeader};
+use crate::frame::{Kind, Position, Segment, StreamHeader};
 use crate::sys::vfs::{Vfs, Watch};
 
-use super::super::records::{Log, Start, purged, read_state};
+use super::super::records::{Log, Start, damaged, purged, read_state};
 use super::super::{ReadFrom, Tail};
 use super::schema::{self, failed, ordered};
 
@@ -83,19 +83,27 @@ impl Place {
                     })
                     .optional()
             });
-        self.fold(row)?.ok_or_else(|| {
+        let row = self.fold(row)?.ok_or_else(|| {
             Error::damage(format!("the row of channel `{}` is missing; that never means to start afresh", self.channel))
                 .in_file(&self.file)
                 .hint("restore the file; or give up what is queued: `rlog-queue reset` and take a new snapshot")
-        })
+        })?;
+        // Its numbers decide what is read, and only the state carries a checksum.
+        let state = read_state(&row.state).map_err(|error| self.state_damage(&error))?;
+        if state.queue != self.uuid
+            || state.channel != self.channel
+            || state.first_sequence != row.sequence + 1
+            || state.number != row.record + 1
+            || (state.previous_length, state.previous_digest) != row.previous
+        {
+            return Err(self.state_damage(&Error::damage("it is of another channel or place")));
+        }
+        Ok(row)
     }
 
     /// What the channel has reached, its stream header included.
     pub fn tail(&self, connection: &rusqlite::Connection, row: &ChannelRow) -> Result<Tail> {
         let segment = read_state(&row.state).map_err(|error| self.state_damage(&error))?;
-        if segment.queue != self.uuid || segment.channel != self.channel || segment.first_sequence != row.sequence + 1 {
-            return Err(self.state_damage(&Error::damage("it is of another channel or place")));
-        }
         let mut tail = Tail::at_segment(&segment);
         tail.source = self.source(connection, row.record + 1)?;
         Ok(tail)
@@ -237,6 +245,25 @@ impl SqliteLog {
     }
 }
 
+impl SqliteLog {
+    /// What led to this record must be what its head says, else something before it would be passed over.
+    fn check_index(&self, record: u64, head: &Segment, row: &ChannelRow, from: &ReadFrom) -> Result<()> {
+        let indexed = self.place.fold(self.connection.query_row(
+            "SELECT first_sequence, server, reached FROM main.rlog_queue_record WHERE channel=?1 AND record=?2",
+            (self.place.id, record as i64),
+            |row| Ok((row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)?, row.get::<_, Option<i64>>(2)?)),
+        ))?;
+        let said = (head.first_sequence, i64::from(head.incarnation.server()), head.reached.map(ordered));
+        if indexed != said {
+            return Err(damaged(self, record, "the index does not say what its head says"));
+        }
+        if matches!(from, ReadFrom::Oldest) && record != row.low {
+            return Err(damaged(self, row.low, "it is missing, though it was never purged"));
+        }
+        Ok(())
+    }
+}
+
 impl Log for SqliteLog {
     fn name(&self) -> String {
         self.place.name.clone()
@@ -272,9 +299,9 @@ impl Log for SqliteLog {
                     )
                     .optional(),
             )?;
-            let bytes = bytes.ok_or_else(|| super::super::records::damaged(self, record, "it has no bytes"))?;
-            let segment =
-                read_state(&bytes).map_err(|error| super::super::records::damaged(self, record, error.what()))?;
+            let bytes = bytes.ok_or_else(|| damaged(self, record, "it has no bytes"))?;
+            let segment = read_state(&bytes).map_err(|error| damaged(self, record, error.what()))?;
+            self.check_index(record, &segment, &row, from)?;
             let mut tail = Tail::at_segment(&segment);
             tail.source = self.place.source(&self.connection, record)?;
             let definitions = self.place.definitions(&self.connection, record)?;
@@ -349,7 +376,7 @@ impl Log for SqliteLog {
             if self.low()? > self.record {
                 return Err(purged(&self.place.name, &format!("record {}", self.record - 1)));
             }
-            return Err(super::super::records::damaged(self, self.record, format!("piece {} is missing", self.piece)));
+            return Err(damaged(self, self.record, format!("piece {} is missing", self.piece)));
         }
         self.piece += 1;
         Ok(self.piece < self.pieces)

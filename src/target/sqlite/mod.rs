@@ -102,6 +102,10 @@ impl Target for SqliteTarget {
         self.fold(self.control.query_row("SELECT min(uuid) FROM main.rlog_target", [], |row| row.get(0)))
     }
 
+    fn database(&self) -> Option<&Path> {
+        Some(&self.path)
+    }
+
     fn has_tables(&mut self) -> Result<bool> {
         self.fold(self.control.query_row(
             "SELECT count(*) > 0 FROM main.sqlite_schema WHERE type='table' \

@@ -455,6 +455,10 @@ impl Session for SqliteSession {
         Ok(())
     }
 
+    fn lend(&self) -> Option<&rusqlite::Connection> {
+        Some(self.connection.plain())
+    }
+
     fn flush(&mut self) -> Outcome {
         Ok(())
     }

@@ -4,35 +4,15 @@
 //! (Unicode's Bidi_Control). JSON has escapes for all of them with the same meaning, so JSON output is always safe to look
 //! at. Text output shows them as `\n`, `\u{1b}` and the like.
 
-/// How many of the first bytes are printable ASCII that JSON does not escape. 16 bytes at a time where the processor can.
-#[inline]
-pub fn plain_len(bytes: &[u8]) -> usize {
-    let mut at = 0;
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{
-            _mm_cmpeq_epi8, _mm_cmplt_epi8, _mm_loadu_si128, _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8,
-        };
-        let (blocks, _) = bytes.as_chunks::<16>();
-        for block in blocks {
-            // SAFETY: SSE2 is part of x86_64, and the unaligned load reads exactly the 16 bytes of `block`.
-            let special = unsafe {
-                let block = _mm_loadu_si128(block.as_ptr().cast());
-                // As signed numbers, bytes from 0x80 are below 0x20 too.
-                let control = _mm_cmplt_epi8(block, _mm_set1_epi8(0x20));
-                let quote = _mm_cmpeq_epi8(block, _mm_set1_epi8(b'"' as i8));
-                let backslash = _mm_cmpeq_epi8(block, _mm_set1_epi8(b'\\' as i8));
-                let delete = _mm_cmpeq_epi8(block, _mm_set1_epi8(0x7f));
-                _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(control, quote), _mm_or_si128(backslash, delete)))
-            };
-            if special != 0 {
-                return at + special.trailing_zeros() as usize;
-            }
-            at += 16;
-        }
-    }
-    let rest = bytes.get(at..).unwrap_or(&[]);
-    at + rest.iter().position(|byte| !is_plain(*byte)).unwrap_or(rest.len())
+use super::pen::Pen;
+
+/// What may stand in a JSON string as it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Alphabet {
+    /// Printable ASCII but for quote and backslash.
+    Plain,
+    /// Of valid UTF-8: that, and every character whose first byte is not C2, D8 or E2, with which those begin that control.
+    Calm,
 }
 
 #[inline]
@@ -40,106 +20,138 @@ fn is_plain(byte: u8) -> bool {
     (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\'
 }
 
-/// How many of the first bytes of valid UTF-8 may stand in a JSON string as they are: like [`plain_len`], but characters beyond ASCII count
-/// too, unless their first byte is one that some controlling character begins with.
-#[inline]
-fn calm_len(bytes: &[u8]) -> usize {
-    let mut at = 0;
+/// Whether a character that controls may begin with this byte: C1 with C2, the others of [`controls`] with D8 or E2.
+#[cfg(any(test, not(target_arch = "x86_64")))]
+fn is_suspicious(byte: u8) -> bool {
+    matches!(byte, 0xc2 | 0xd8 | 0xe2)
+}
+
+/// A bit for each of 16 bytes that may not stand as it is.
+#[inline(always)]
+fn special(block: &[u8; 16], alphabet: Alphabet) -> u32 {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{
-            _mm_cmpeq_epi8, _mm_loadu_si128, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8,
+            _mm_cmpeq_epi8, _mm_cmplt_epi8, _mm_loadu_si128, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128,
+            _mm_set1_epi8,
         };
-        let (blocks, _) = bytes.as_chunks::<16>();
-        for block in blocks {
-            // SAFETY: SSE2 is part of x86_64, and the unaligned load reads exactly the 16 bytes of `block`.
-            let special = unsafe {
-                let block = _mm_loadu_si128(block.as_ptr().cast());
-                let is = |byte: u8| _mm_cmpeq_epi8(block, _mm_set1_epi8(byte as i8));
-                let control = _mm_cmpeq_epi8(_mm_min_epu8(block, _mm_set1_epi8(0x1f)), block);
-                let ascii = _mm_or_si128(_mm_or_si128(is(b'"'), is(b'\\')), _mm_or_si128(control, is(0x7f)));
-                let lead = _mm_or_si128(_mm_or_si128(is(0xc2), is(0xd8)), is(0xe2));
-                _mm_movemask_epi8(_mm_or_si128(ascii, lead))
+        // SAFETY: SSE2 is part of x86_64, and the unaligned load reads exactly the 16 bytes of `block`.
+        unsafe {
+            let block = _mm_loadu_si128(block.as_ptr().cast());
+            let is = |byte: u8| _mm_cmpeq_epi8(block, _mm_set1_epi8(byte as i8));
+            let escaped = _mm_or_si128(_mm_or_si128(is(b'"'), is(b'\\')), is(0x7f));
+            let others = match alphabet {
+                // As signed numbers, bytes from 0x80 are below 0x20 too.
+                Alphabet::Plain => _mm_cmplt_epi8(block, _mm_set1_epi8(0x20)),
+                Alphabet::Calm => {
+                    let control = _mm_cmpeq_epi8(_mm_min_epu8(block, _mm_set1_epi8(0x1f)), block);
+                    _mm_or_si128(control, _mm_or_si128(_mm_or_si128(is(0xc2), is(0xd8)), is(0xe2)))
+                }
             };
-            if special != 0 {
-                return at + special.trailing_zeros() as usize;
-            }
-            at += 16;
+            _mm_movemask_epi8(_mm_or_si128(escaped, others)) as u32
         }
     }
-    let rest = bytes.get(at..).unwrap_or(&[]);
-    let calm = |byte: &u8| !is_plain(*byte) && (*byte < 0x80 || is_suspicious(*byte));
-    at + rest.iter().position(calm).unwrap_or(rest.len())
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let stands = |byte: u8| is_plain(byte) || alphabet == Alphabet::Calm && byte >= 0x80 && !is_suspicious(byte);
+        block.iter().enumerate().fold(0, |mask, (at, byte)| mask | u32::from(!stands(*byte)) << at)
+    }
 }
 
-/// Whether a character that controls may begin with this byte: C1 with C2, the others of [`controls`] with D8 or E2.
+/// Appends the first bytes, up to one that may not stand as it is; returns how many.
 #[inline]
-fn is_suspicious(byte: u8) -> bool {
-    matches!(byte, 0xc2 | 0xd8 | 0xe2)
+fn put_run(out: &mut Vec<u8>, bytes: &[u8], alphabet: Alphabet) -> usize {
+    let mut pen = Pen::new(out);
+    let (blocks, rest) = bytes.as_chunks::<16>();
+    for (number, block) in blocks.iter().enumerate() {
+        let mask = special(block, alphabet);
+        if mask != 0 {
+            let length = mask.trailing_zeros() as usize;
+            pen.block(block, length);
+            return number * 16 + length;
+        }
+        pen.block(block, 16);
+    }
+    if rest.is_empty() {
+        return bytes.len();
+    }
+    // The last bytes, shifted to the front of a block.
+    let length = rest.len();
+    let last = if let Some(block) = bytes.last_chunk::<16>() {
+        u128::from_le_bytes(*block) >> (8 * (16 - length))
+    } else if let (Some(head), Some(tail)) = (rest.first_chunk::<8>(), rest.last_chunk::<8>()) {
+        u128::from(u64::from_le_bytes(*head)) | u128::from(u64::from_le_bytes(*tail)) << (8 * (length - 8))
+    } else if let (Some(head), Some(tail)) = (rest.first_chunk::<4>(), rest.last_chunk::<4>()) {
+        u128::from(u32::from_le_bytes(*head)) | u128::from(u32::from_le_bytes(*tail)) << (8 * (length - 4))
+    } else {
+        u128::from(rest.iter().rev().fold(0u32, |number, byte| number << 8 | u32::from(*byte)))
+    };
+    let last = last.to_le_bytes();
+    let mask = special(&last, alphabet) & ((1 << length) - 1);
+    let length = if mask == 0 { length } else { mask.trailing_zeros() as usize };
+    pen.block(&last, length);
+    blocks.len() * 16 + length
 }
 
 /// Appends `bytes` as a JSON string with its quotes; `false`, with nothing appended, when they are not UTF-8.
 #[inline]
 pub fn put_json_string(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
-    let plain = plain_len(bytes);
-    out.reserve(bytes.len() + 2);
+    let start = out.len();
     out.push(b'"');
-    let (clean, rest) = bytes.split_at_checked(plain).unwrap_or((bytes, &[]));
-    out.extend_from_slice(clean);
-    if !rest.is_empty() && !put_json_rest(out, rest) {
-        out.truncate(out.len() - plain - 1);
+    let plain = put_run(out, bytes, Alphabet::Plain);
+    if plain < bytes.len() && !put_json_rest(out, bytes.get(plain..).unwrap_or(&[])) {
+        out.truncate(start);
         return false;
     }
     out.push(b'"');
     true
 }
 
-/// The part from the first byte that is not plain. Nothing is appended when it is not UTF-8.
+/// The part from the first byte that is not plain. `false`: it is not UTF-8.
 fn put_json_rest(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
     let Ok(text) = simdutf8::basic::from_utf8(bytes) else { return false };
     let mut rest = text;
     loop {
         // A run ends before the first byte of a character, so that the cut is at a boundary.
-        let (run, tail) = rest.split_at_checked(calm_len(rest.as_bytes())).unwrap_or((rest, ""));
-        out.extend_from_slice(run.as_bytes());
+        let run = put_run(out, rest.as_bytes(), Alphabet::Calm);
+        let tail = rest.get(run..).unwrap_or("");
         let Some(c) = tail.chars().next() else { return true };
-        if c.is_ascii() {
-            put_json_ascii(out, c as u8);
-        } else if controls(c) {
-            put_json_unit(out, c as u32);
-        } else {
-            out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-        }
+        put_json_char(out, c);
         rest = tail.get(c.len_utf8()..).unwrap_or("");
     }
 }
 
-/// Appends a short text without a call to copy it.
-#[inline(always)]
-pub fn put_short(out: &mut Vec<u8>, text: &[u8]) {
-    let length = text.len();
-    if !(4..=32).contains(&length) {
-        out.extend_from_slice(text);
-        return;
-    }
-    out.reserve(32);
-    let at = out.len();
-    // SAFETY: there is room for 32 bytes behind `at`, and `text` has 4 to 32. Each pair of copies covers `length` bytes from both
-    // ends, of a width that `length` has at least.
-    unsafe {
-        let from = text.as_ptr();
-        let to = out.as_mut_ptr().add(at);
-        if length >= 16 {
-            std::ptr::copy_nonoverlapping(from, to, 16);
-            std::ptr::copy_nonoverlapping(from.add(length - 16), to.add(length - 16), 16);
-        } else if length >= 8 {
-            std::ptr::copy_nonoverlapping(from, to, 8);
-            std::ptr::copy_nonoverlapping(from.add(length - 8), to.add(length - 8), 8);
-        } else {
-            std::ptr::copy_nonoverlapping(from, to, 4);
-            std::ptr::copy_nonoverlapping(from.add(length - 4), to.add(length - 4), 4);
+/// Appends a string of single bytes, of which the upper 128 stand for these characters ([`char::REPLACEMENT_CHARACTER`]: for none); `false`, with
+/// nothing appended, when it has one that stands for none.
+pub fn put_json_single(out: &mut Vec<u8>, bytes: &[u8], upper: &[char; 128]) -> bool {
+    let start = out.len();
+    out.push(b'"');
+    let mut rest = bytes;
+    loop {
+        let run = put_run(out, rest, Alphabet::Plain);
+        let Some((&byte, tail)) = rest.get(run..).and_then(<[u8]>::split_first) else { break };
+        match byte.checked_sub(0x80).and_then(|high| upper.get(usize::from(high))) {
+            None => put_json_ascii(out, byte),
+            Some(&char::REPLACEMENT_CHARACTER) => {
+                out.truncate(start);
+                return false;
+            }
+            Some(character) => put_json_char(out, *character),
         }
-        out.set_len(at + length);
+        rest = tail;
+    }
+    out.push(b'"');
+    true
+}
+
+#[inline]
+fn put_json_char(out: &mut Vec<u8>, c: char) {
+    if c.is_ascii() {
+        put_json_ascii(out, c as u8);
+    } else if controls(c) {
+        put_json_unit(out, c as u32);
+    } else {
+        out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
     }
 }
 
@@ -240,21 +252,43 @@ mod tests {
         }
     }
 
+    #[test]
+    fn runs_of_every_length_end_where_they_must() {
+        for length in 0..50 {
+            for at in 0..=length {
+                let mut text = vec![b'a'; length];
+                if let Some(byte) = text.get_mut(at) {
+                    *byte = b'"';
+                }
+                let mut out = b"x".to_vec();
+                assert_eq!(put_run(&mut out, &text, Alphabet::Plain), at.min(length));
+                assert_eq!(out[1..], text[..at]);
+                let mut quoted = Vec::new();
+                assert!(put_json_string(&mut quoted, &text));
+                assert_eq!(serde_json::from_slice::<String>(&quoted).unwrap().as_bytes(), text);
+            }
+        }
+    }
+
+    #[test]
+    fn single_bytes_become_the_characters_that_they_stand_for() {
+        let mut upper = ['\u{e9}'; 128];
+        upper[1] = char::REPLACEMENT_CHARACTER;
+        upper[2] = '\u{9b}';
+        let single = |bytes: &[u8]| {
+            let mut out = Vec::new();
+            put_json_single(&mut out, bytes, &upper).then(|| String::from_utf8(out).unwrap())
+        };
+        assert_eq!(single(b"a\"\x80\n").unwrap(), "\"a\\\"\u{e9}\\n\"");
+        assert_eq!(single(b"\x82").unwrap(), "\"\\u009b\"");
+        assert_eq!(single(b"0123456789abcdef\x81"), None);
+    }
+
     /// The three first bytes are all that [`is_suspicious`] has to know.
     #[test]
     fn every_character_that_controls_begins_with_a_suspicious_byte() {
         for c in ('\u{80}'..=char::MAX).filter(|c| controls(*c)) {
             assert!(is_suspicious(c.encode_utf8(&mut [0; 4]).as_bytes()[0]), "{c:?}");
-        }
-    }
-
-    #[test]
-    fn short_texts_are_copied_whole() {
-        let text: Vec<u8> = (0..80).collect();
-        for length in 0..text.len() {
-            let mut out = vec![9];
-            put_short(&mut out, &text[..length]);
-            assert_eq!(out[1..], text[..length]);
         }
     }
 

@@ -23,6 +23,7 @@ mod input;
 mod json;
 pub mod moment;
 mod output;
+mod pen;
 mod scan;
 pub mod select;
 pub mod sql;
@@ -40,6 +41,7 @@ use jiff::tz::TimeZone;
 
 use crate::error::{Class, Error, Result};
 use crate::frame::{Abort, Begin, Coordinate, Kind};
+use crate::source::Look;
 use crate::{queue, source};
 
 pub use json::Separator;
@@ -186,6 +188,21 @@ fn print(options: &Options, operands: &[Operand], out: &mut Output<'_>, note: &m
 }
 
 impl Options {
+    /// What a log has to be read for.
+    fn look(&self) -> Look {
+        let selection = &self.selection;
+        let plain = self.action == Action::Print;
+        Look {
+            rows: selection.look(),
+            // JSON and text say how many rows a whole transaction has, JSON also which of them a row is.
+            passed_count: !plain || !matches!(self.format, Format::Sql | Format::Stats),
+            sizes_only: plain
+                && self.format == Format::Stats
+                && selection.conditions.is_empty()
+                && selection.limit.is_none(),
+        }
+    }
+
     fn opening(&self, follow: bool) -> Opening {
         let channel = if self.channel.is_empty() { queue::DEFAULT_CHANNEL } else { &self.channel };
         let mut source = self.source.clone();
@@ -266,7 +283,11 @@ fn walk_all(
     let mut abort = None;
     for (number, operand) in operands.iter().enumerate() {
         let follow = options.follow && number + 1 == operands.len();
-        let mut input = Input::open(operand, &Opening { in_process: true, ..options.opening(follow) })?;
+        let mut opening = Opening { in_process: true, ..options.opening(follow) };
+        opening.source.look = options.look();
+        // Statistics have no use for the text of statements that rows stand for.
+        opening.source.no_annotate |= opening.source.look.sizes_only;
+        let mut input = Input::open(operand, &opening)?;
         let walked = walk_one(&mut input, walk, printer, out);
         input.take_notes().iter().for_each(|text| note(text));
         abort = walked?;

@@ -12,7 +12,7 @@ pub struct Output<'a> {
 
 impl<'a> Output<'a> {
     /// Bytes after which [`Output::spill`] writes.
-    const SPILL_BYTES: usize = 256 << 10;
+    const SPILL_BYTES: usize = 64 << 10;
 
     /// Writes to `sink`.
     pub fn new(sink: &'a mut dyn Write) -> Output<'a> {

@@ -5,6 +5,8 @@
 //! coordinates (groups that begin at or behind `since` and end at or before `until`); a position or a GTID names a
 //! transaction, which is included on both sides.
 
+use std::sync::Arc;
+
 use globset::{GlobBuilder, GlobMatcher};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -13,8 +15,9 @@ use super::moment;
 use super::table::Table;
 use crate::error::{Error, Result};
 use crate::event::text::render;
-use crate::event::{Image, RecordKind, Row, Statement, Value};
+use crate::event::{Image, RecordKind, Row, RowsOp, Statement, TableDefinition, Value};
 use crate::frame::{Begin, Coordinate, Incarnation, PositionSpec};
+use crate::source::LookAtRows;
 
 /// One end of a range of transactions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -255,6 +258,34 @@ pub struct Selection {
     pub limit: Option<u64>,
 }
 
+/// What a source needs to know of a selection, to pass over rows that it leaves out.
+struct SelectedRows {
+    tables: Vec<TablePattern>,
+    ops: Vec<RecordKind>,
+    columns: Vec<String>,
+}
+
+impl LookAtRows for SelectedRows {
+    fn looks_at(&self, op: RowsOp, table: &TableDefinition) -> bool {
+        // A condition on a column that the table does not have is true of none of its rows.
+        has_op(&self.ops, op.record_kind())
+            && has_table(&self.tables, &table.database, &table.table)
+            && self.columns.iter().all(|column| table.column_index(column).is_some())
+    }
+}
+
+fn has_op(ops: &[RecordKind], kind: RecordKind) -> bool {
+    let kind = match kind {
+        RecordKind::LoadBlock | RecordKind::XaDecision => RecordKind::Statement,
+        kind => kind,
+    };
+    ops.is_empty() || ops.contains(&kind) || (kind == RecordKind::Truncate && ops.contains(&RecordKind::Ddl))
+}
+
+fn has_table(tables: &[TablePattern], database: &str, table: &str) -> bool {
+    tables.is_empty() || tables.iter().any(|pattern| pattern.matches(database, table))
+}
+
 /// How far a run has come within its selection, for bounds that name a transaction.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Reached {
@@ -271,6 +302,14 @@ impl Selection {
     /// Whether it may leave out a part of a transaction.
     pub fn is_narrow(&self) -> bool {
         !self.tables.is_empty() || !self.ops.is_empty() || !self.conditions.is_empty()
+    }
+
+    /// What a source has to look at for it; `None`: all rows.
+    pub fn look(&self) -> Option<Arc<dyn LookAtRows>> {
+        self.is_narrow().then(|| {
+            let columns = self.conditions.iter().map(|condition| condition.column.clone()).collect();
+            Arc::new(SelectedRows { tables: self.tables.clone(), ops: self.ops.clone(), columns }) as _
+        })
     }
 
     /// Whether the transaction lies within `since` and `until` and is one of those named. Transactions must come in order.
@@ -314,18 +353,12 @@ impl Selection {
 
     /// Whether the table is selected.
     pub fn table(&self, database: &str, table: &str) -> bool {
-        self.tables.is_empty() || self.tables.iter().any(|pattern| pattern.matches(database, table))
+        has_table(&self.tables, database, table)
     }
 
     /// Whether the operation is selected. Records that belong to a statement go with it.
     pub fn op(&self, kind: RecordKind) -> bool {
-        let kind = match kind {
-            RecordKind::LoadBlock | RecordKind::XaDecision => RecordKind::Statement,
-            kind => kind,
-        };
-        self.ops.is_empty()
-            || self.ops.contains(&kind)
-            || (kind == RecordKind::Truncate && self.ops.contains(&RecordKind::Ddl))
+        has_op(&self.ops, kind)
     }
 
     /// Whether a statement is shown: one that names no table belongs to none, and its default database is no proof.

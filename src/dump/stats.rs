@@ -1,6 +1,7 @@
 //! `--format stats`: how much of what, when, and by which transactions.
 //!
-//! Rows are counted by the numbers in their records; images are not looked into, unless conditions on values ask for it. Sizes are those
+//! Rows are counted by the numbers in their records; images are not looked into, unless conditions on values ask for it. Those of a log are not
+//! even decoded: its source counts and measures them. Sizes are those
 //! of the rows' images and the statements' texts in rlog's form, in bytes. A transaction lasts from its begin to its commit, as far as
 //! the log has both times. Memory: a few numbers a table and a minute.
 
@@ -78,6 +79,8 @@ pub struct StatsPrinter {
     now: Option<(u64, String, Counts)>,
     kinds: BTreeMap<&'static str, u64>,
     minutes: HashMap<i64, Minute>,
+    /// The minute that was counted last; added to `minutes` when another comes.
+    minute: (i64, Minute),
     largest: Vec<Size>,
     open: Size,
     sizes: [u64; SIZES],
@@ -103,6 +106,7 @@ impl StatsPrinter {
             now: None,
             kinds: BTreeMap::new(),
             minutes: HashMap::new(),
+            minute: (0, Minute::default()),
             largest: Vec::new(),
             open: Size::default(),
             sizes: [0; SIZES],
@@ -144,6 +148,17 @@ impl StatsPrinter {
         }
     }
 
+    /// Adds the counts of the last minute to the others.
+    fn settle_minute(&mut self) {
+        let (number, counts) = std::mem::take(&mut self.minute);
+        if counts.transactions > 0 {
+            let sum = self.minutes.entry(number).or_default();
+            sum.transactions += counts.transactions;
+            sum.rows += counts.rows;
+            sum.bytes += counts.bytes;
+        }
+    }
+
     fn close(&mut self, commit_us: i64) {
         let mut size = std::mem::take(&mut self.open);
         if commit_us != 0 && size.time_us != 0 && commit_us >= size.time_us {
@@ -166,7 +181,12 @@ impl StatsPrinter {
         self.first.get_or_insert((size.txid, time_us));
         self.last = (size.txid, time_us);
         if time_us != 0 {
-            let minute = self.minutes.entry(time_us.div_euclid(60_000_000)).or_default();
+            let number = time_us.div_euclid(60_000_000);
+            if self.minute.0 != number {
+                self.settle_minute();
+                self.minute.0 = number;
+            }
+            let minute = &mut self.minute.1;
             minute.transactions += 1;
             minute.rows += size.rows;
             minute.bytes += size.bytes;
@@ -416,6 +436,11 @@ impl Printer for StatsPrinter {
         Ok(())
     }
 
+    fn measured(&mut self, table: &Rc<Table>, op: RowsOp, rows: u64, bytes: u64) -> Result<()> {
+        self.count(table, op, rows, bytes);
+        Ok(())
+    }
+
     fn row(
         &mut self,
         _: &mut Output<'_>,
@@ -467,6 +492,7 @@ impl Printer for StatsPrinter {
 
     fn finish(&mut self, out: &mut Output<'_>) -> Result<()> {
         self.settle();
+        self.settle_minute();
         let mut text = Vec::new();
         if self.json {
             self.json(&mut text);

@@ -14,7 +14,7 @@ use super::table::Table;
 use crate::error::{Class, Error, Result};
 use crate::event::{EventError, RecordKind, RecordReader, Row, Rows, RowsOp, Statement};
 use crate::frame::{
-    Abort, Begin, Checker, Commit, Coordinate, Frame, Header, Kind, SliceFrames, Step, StreamHeader, Unit,
+    Abort, Begin, Checker, Commit, Coordinate, Frame, Header, Kind, Measured, SliceFrames, Step, StreamHeader, Unit,
 };
 
 /// The transaction that is open.
@@ -23,7 +23,7 @@ pub struct Transaction {
     /// Its number.
     pub txid: Coordinate,
     /// Its begin.
-    pub begin: Begin,
+    pub begin: Box<Begin>,
     /// When it happened as far as is known: its own time, else the last one seen before it. Microseconds since 1970 UTC.
     pub time_us: i64,
     /// Rows and statements before the one at hand, whether shown or not.
@@ -87,6 +87,14 @@ pub trait Printer {
         kind: RecordKind,
         statement: &Statement<'_>,
     ) -> Result<()>;
+    /// An annotation or a note that is not decoded yet. `false`, and nothing printed: [`Printer::statement`] shall print it.
+    fn remark(&mut self, _out: &mut Output<'_>, _kind: RecordKind, _body: &[u8]) -> Result<bool> {
+        Ok(false)
+    }
+    /// Rows of which only the number and the size of their images is known ([`crate::source::Look::sizes_only`]).
+    fn measured(&mut self, _table: &Rc<Table>, _op: RowsOp, _rows: u64, _bytes: u64) -> Result<()> {
+        Ok(())
+    }
     /// The transaction ends.
     fn end(&mut self, out: &mut Output<'_>, transaction: &Transaction, ending: Ending<'_>) -> Result<()>;
     /// A frame outside of transactions: progress, heartbeat, gap, handover, snapshot, end, abort.
@@ -116,7 +124,9 @@ struct Session<'a> {
     tables_seen: u64,
     open: Option<Open>,
     /// A begin whose buffers are free.
-    spare: Begin,
+    spare: Box<Begin>,
+    /// Units are read, and not frames.
+    in_process: bool,
     time_last_us: i64,
     /// Header of a stream of which nothing was shown yet.
     stream: Option<Box<StreamHeader>>,
@@ -162,7 +172,8 @@ impl<'a> Walk<'a> {
                 time_last_us: 0,
                 stream: None,
                 hits: 0,
-                spare: Begin::default(),
+                spare: Box::default(),
+                in_process: false,
                 left: selection.limit.unwrap_or(u64::MAX),
                 scratch: Vec::new(),
             },
@@ -192,6 +203,7 @@ impl<'a> Walk<'a> {
     /// Takes a unit of a source that is decoded in this process. `at` is for messages.
     pub fn unit(&mut self, unit: &mut Unit, at: u64, printer: &mut dyn Printer, out: &mut Output<'_>) -> Result<()> {
         let session = &mut self.session;
+        session.in_process = true;
         match unit {
             Unit::Begin(txid, begin) => {
                 self.records.reset();
@@ -205,6 +217,13 @@ impl<'a> Walk<'a> {
                 let mut records = self.records.payload(payload, *flags);
                 while let Some((kind, body)) = records.next().map_err(|error| Error::from(error).at(at))? {
                     session.record(kind, body, printer, out).map_err(|error| error.at(at))?;
+                }
+            }
+            Unit::Measured(list) => {
+                if session.open.as_ref().is_some_and(|open| open.selected) {
+                    for measured in list {
+                        session.measured(measured, printer, out)?;
+                    }
                 }
             }
             Unit::Commit(Kind::Prepared, _, commit) => session.end(Ending::Prepared(commit), printer, out)?,
@@ -246,7 +265,7 @@ impl<'a> Walk<'a> {
             Step::Definition(key) => session.define(key, frame)?,
             Step::Begin(txid, begin) => {
                 self.records.reset();
-                session.begin(txid, *begin, printer, out)?;
+                session.begin(txid, begin, printer, out)?;
             }
             Step::Commit(_, commit) => session.end(Ending::Commit(&commit), printer, out)?,
             Step::Prepared(_, commit) => session.end(Ending::Prepared(&commit), printer, out)?,
@@ -333,7 +352,13 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn begin(&mut self, txid: Coordinate, begin: Begin, printer: &mut dyn Printer, out: &mut Output<'_>) -> Result<()> {
+    fn begin(
+        &mut self,
+        txid: Coordinate,
+        begin: Box<Begin>,
+        printer: &mut dyn Printer,
+        out: &mut Output<'_>,
+    ) -> Result<()> {
         if begin.time_us != 0 {
             self.time_last_us = begin.time_us;
         }
@@ -371,7 +396,7 @@ impl Session<'_> {
                 // Those before rows of another table are of no interest.
                 open.annotations.clear();
                 open.annotations.push(body.to_vec());
-            } else if self.left > 0 {
+            } else if self.left > 0 && !printer.remark(out, kind, body)? {
                 printer.statement(out, &open.transaction, kind, &Statement::decode(body)?)?;
             }
             return Ok(());
@@ -387,6 +412,19 @@ impl Session<'_> {
         Ok(())
     }
 
+    fn measured(&mut self, measured: &Measured, printer: &mut dyn Printer, out: &mut Output<'_>) -> Result<()> {
+        let Some(open) = &mut self.open else { return Ok(()) };
+        let Some(kind) = RecordKind::from_number(measured.kind) else { return Ok(()) };
+        let Some(op) = RowsOp::of_record(kind) else { return Ok(()) };
+        let known = known(&mut self.table_last, &self.tables, &self.table_shown, measured.key)?;
+        if self.left > 0 && measured.rows > 0 && (!self.narrow || known.selected && self.selection.op(kind)) {
+            open.show(&mut self.stream, &mut self.hits, printer, out)?;
+            printer.measured(&known.table, op, measured.rows, measured.bytes)?;
+            self.hits += measured.rows;
+        }
+        Ok(())
+    }
+
     fn rows(
         &mut self,
         kind: RecordKind,
@@ -395,16 +433,12 @@ impl Session<'_> {
         out: &mut Output<'_>,
     ) -> Result<()> {
         let Some(open) = &mut self.open else { return Ok(()) };
-        let known = match &mut self.table_last {
-            Some((key, known)) if *key == rows.key => known,
-            last => {
-                let known = self.tables.get(&rows.key).ok_or_else(|| {
-                    Error::damage(format!("rows refer to table {:016x}, which was not defined", rows.key))
-                })?;
-                let shown = self.table_shown.get(&rows.key) == Some(&known.table.number);
-                &mut last.insert((rows.key, Known { shown, ..known.clone() })).1
-            }
-        };
+        if rows.columns == 0 && self.in_process {
+            // They stand for rows that the source has passed over.
+            open.transaction.ordinal += u64::from(rows.count);
+            return Ok(());
+        }
+        let known = known(&mut self.table_last, &self.tables, &self.table_shown, rows.key)?;
         let table = &known.table;
         let definition = &table.definition;
         if rows.images.is_empty() && rows.count > EMPTY_ROWS_MAX {
@@ -445,6 +479,27 @@ impl Session<'_> {
     }
 }
 
+/// The definition with this key.
+#[inline]
+fn known<'a>(
+    last: &'a mut Option<(u64, Known)>,
+    tables: &HashMap<u64, Known>,
+    shown: &HashMap<u64, u64>,
+    key: u64,
+) -> Result<&'a mut Known> {
+    if last.as_ref().is_none_or(|(last, _)| *last != key) {
+        let known = tables
+            .get(&key)
+            .ok_or_else(|| Error::damage(format!("rows refer to table {key:016x}, which was not defined")))?;
+        let shown = shown.get(&key) == Some(&known.table.number);
+        *last = Some((key, Known { shown, ..known.clone() }));
+    }
+    match last {
+        Some((_, known)) => Ok(known),
+        None => Err(Error::damage(format!("rows refer to table {key:016x}, which was not defined"))),
+    }
+}
+
 impl Open {
     /// Prints what waited for the first hit.
     fn show(
@@ -463,7 +518,9 @@ impl Open {
             printer.begin(out, &self.transaction)?;
         }
         for body in self.annotations.drain(..) {
-            printer.statement(out, &self.transaction, RecordKind::Annotate, &Statement::decode(&body)?)?;
+            if !printer.remark(out, RecordKind::Annotate, &body)? {
+                printer.statement(out, &self.transaction, RecordKind::Annotate, &Statement::decode(&body)?)?;
+            }
         }
         Ok(())
     }

@@ -8,6 +8,7 @@
 //! Of a column in an image, *absent* (the log does not say), *unchanged* (it is as before) and NULL are three things.
 
 pub mod charset;
+pub mod digits;
 pub mod filter;
 pub mod json;
 pub mod own;

@@ -202,6 +202,20 @@ impl<'a> Statement<'a> {
             .bytes_unless_empty(XID, &self.xid);
     }
 
+    /// Time and text of a body that has nothing else, as annotations are; `None`: it has more, or is damaged.
+    pub fn remark(body: &[u8]) -> Option<(u32, &[u8])> {
+        let mut fields = FieldReader::named(body, "statement", 0);
+        let (mut time_s, mut sql) = (0, &[][..]);
+        while let Some(field) = fields.next().ok()? {
+            match field.tag {
+                statement_tags::SQL => sql = field.value,
+                statement_tags::TIME => time_s = u32::try_from(field.number()?).ok()?,
+                _ => return None,
+            }
+        }
+        Some((time_s, sql))
+    }
+
     /// Decodes the body of a record.
     pub fn decode(body: &'a [u8]) -> Result<Statement<'a>, EventError> {
         use statement_tags::*;

@@ -14,6 +14,7 @@
 //! | geometry, vector | bytes |
 
 use super::charset;
+use super::digits::{date_and_time, put_int, put_padded, put_uint};
 use super::json;
 use super::table::{Column, ColumnKind};
 use super::value::{DateParts, DateTimeParts, Value, ZERO_TIMESTAMP};
@@ -202,13 +203,13 @@ fn write_float_column(out: &mut Vec<u8>, finite: bool, write: impl FnOnce(&mut V
 /// Appends a signed integer.
 #[inline]
 pub fn write_int(out: &mut Vec<u8>, number: i64) {
-    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    put_int(out, number);
 }
 
 /// Appends an unsigned integer.
 #[inline]
 pub fn write_uint(out: &mut Vec<u8>, number: u64) {
-    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    put_uint(out, number);
 }
 
 /// Appends a finite binary64 with the fewest digits that give it back; `.0` behind a whole number when `point`.
@@ -281,18 +282,65 @@ fn write_shortest(out: &mut Vec<u8>, ryu: &str, point: bool) {
 
 /// Digits that a group of so many bytes at either end of a packed decimal holds.
 const GROUP_DIGITS: usize = 9;
+/// 10 to the power of so many digits.
+const POWERS: [u64; 10] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000];
 /// Bytes for so many left-over digits.
 const GROUP_LEN: [usize; 10] = [0, 1, 1, 2, 2, 3, 3, 4, 4, 4];
 
 /// Appends a packed decimal: groups of nine digits as big-endian numbers, left-over digits at both ends in fewer bytes; the first bit
 /// is inverted, and all bits are when it is negative. `false` (and nothing appended): length or digits are wrong.
 pub fn write_decimal(out: &mut Vec<u8>, packed: &[u8], precision: u8, scale: u8) -> bool {
+    if let Some((negative, whole, fraction)) = small_decimal(packed, precision, scale) {
+        if negative {
+            out.push(b'-');
+        }
+        put_uint(out, whole);
+        if scale > 0 {
+            out.push(b'.');
+            put_padded(out, fraction, scale.into());
+        }
+        return true;
+    }
     let start = out.len();
     let done = decimal_digits(out, packed, usize::from(precision), usize::from(scale)).is_some();
     if !done {
         out.truncate(start);
     }
     done
+}
+
+/// A packed decimal of at most 18 digits before the point and 9 behind it: whether it is negative, and both numbers. `None`: it is larger, or invalid.
+#[inline]
+pub fn small_decimal(packed: &[u8], precision: u8, scale: u8) -> Option<(bool, u64, u32)> {
+    let (whole, scale) = (usize::from(precision.checked_sub(scale)?), usize::from(scale));
+    let (&first, _) = packed.split_first()?;
+    let negative = first & 0x80 == 0;
+    let flip = if negative { u32::MAX } else { 0 };
+    let (mut rest, mut sign) = (packed, true);
+    let mut group = |digits: usize| -> Option<u32> {
+        let (bytes, tail) = rest.split_at_checked(*GROUP_LEN.get(digits)?)?;
+        rest = tail;
+        let (number, bits) = match *bytes {
+            [] => return Some(0),
+            [a] => (u32::from(a), 8),
+            [a, b] => (u32::from(u16::from_be_bytes([a, b])), 16),
+            [a, b, c] => (u32::from_be_bytes([0, a, b, c]), 24),
+            [a, b, c, d] => (u32::from_be_bytes([a, b, c, d]), 32),
+            _ => return None,
+        };
+        let top = u32::from(std::mem::take(&mut sign)) << (bits - 1);
+        let number = (number ^ flip ^ top) & (u32::MAX >> (32 - bits));
+        (u64::from(number) < *POWERS.get(digits)?).then_some(number)
+    };
+    if whole > 18 || scale > 9 {
+        return None;
+    }
+    let mut number = u64::from(group(whole % GROUP_DIGITS)?);
+    for _ in 0..whole / GROUP_DIGITS {
+        number = number * 1_000_000_000 + u64::from(group(GROUP_DIGITS)?);
+    }
+    let fraction = group(scale)?;
+    rest.is_empty().then_some((negative && (number, fraction) != (0, 0), number, fraction))
 }
 
 fn decimal_digits(out: &mut Vec<u8>, packed: &[u8], precision: usize, scale: usize) -> Option<()> {
@@ -308,43 +356,34 @@ fn decimal_digits(out: &mut Vec<u8>, packed: &[u8], precision: usize, scale: usi
             let byte = byte ^ flip ^ std::mem::take(&mut sign_bit);
             number << 8 | u32::from(byte)
         });
-        (u64::from(number) < 10u64.pow(digits as u32)).then_some(number)
+        (u64::from(number) < *POWERS.get(digits)?).then_some(number)
     };
     let sign_at = out.len();
-    let mut leading = true;
-    let mut all_zero = true;
-    let mut put = |out: &mut Vec<u8>, number: u32, digits: usize, drop_zeros: bool| {
-        all_zero &= number == 0;
-        let mut buffer = itoa::Buffer::new();
-        let text = buffer.format(number);
-        if !drop_zeros {
-            out.resize(out.len() + digits - text.len(), b'0');
-        }
-        if !drop_zeros || number != 0 {
-            out.extend_from_slice(text.as_bytes());
-        }
-        number == 0
-    };
+    // Zeros in front of the first digit, and a number that is nothing but zeros.
+    let (mut leading, mut all_zero) = (true, true);
     if negative {
         out.push(b'-');
     }
-    if whole % GROUP_DIGITS > 0 {
-        leading &= put(out, group(whole % GROUP_DIGITS)?, whole % GROUP_DIGITS, true);
-    }
-    for _ in 0..whole / GROUP_DIGITS {
-        let zero = put(out, group(GROUP_DIGITS)?, GROUP_DIGITS, leading);
-        leading &= zero;
+    let first = (whole % GROUP_DIGITS > 0).then_some(whole % GROUP_DIGITS);
+    for digits in first.into_iter().chain(std::iter::repeat_n(GROUP_DIGITS, whole / GROUP_DIGITS)) {
+        let number = group(digits)?;
+        match (leading, number) {
+            (true, 0) => continue,
+            (true, number) => put_uint(out, u64::from(number)),
+            (false, number) => put_padded(out, number, digits),
+        }
+        (leading, all_zero) = (false, false);
     }
     if leading {
         out.push(b'0');
     }
     if scale > 0 {
         out.push(b'.');
-        for _ in 0..scale / GROUP_DIGITS {
-            put(out, group(GROUP_DIGITS)?, GROUP_DIGITS, false);
-        }
-        if scale % GROUP_DIGITS > 0 {
-            put(out, group(scale % GROUP_DIGITS)?, scale % GROUP_DIGITS, false);
+        let last = (scale % GROUP_DIGITS > 0).then_some(scale % GROUP_DIGITS);
+        for digits in std::iter::repeat_n(GROUP_DIGITS, scale / GROUP_DIGITS).chain(last) {
+            let number = group(digits)?;
+            all_zero &= number == 0;
+            put_padded(out, number, digits);
         }
     }
     if negative && all_zero {
@@ -364,29 +403,48 @@ fn two(out: &mut Vec<u8>, number: u8) {
 }
 
 /// Appends `YYYY-MM-DD`.
+#[inline]
 pub fn write_date(out: &mut Vec<u8>, date: DateParts) {
-    if date.year > 9999 {
-        // No server writes one.
-        write_uint(out, u64::from(date.year));
-    } else {
-        two(out, (date.year / 100) as u8);
-        two(out, (date.year % 100) as u8);
+    if date.year <= 9999 && date.month < 100 && date.day < 100 {
+        let [first, second, _] = date_and_time(date.year.into(), [date.month, date.day, 0, 0, 0]);
+        let end = out.len() + 10;
+        out.extend_from_slice(&first.to_le_bytes());
+        out.extend_from_slice(&second.to_le_bytes());
+        out.truncate(end);
+        return;
     }
+    // No server writes one.
+    write_uint(out, u64::from(date.year));
     out.push(b'-');
     two(out, date.month);
     out.push(b'-');
     two(out, date.day);
 }
 
+/// The first 19 bytes of `YYYY-MM-DD HH:MM:SS` as [`date_and_time`] gives them; `None`: a part has more digits than it should.
+#[inline]
+pub fn datetime_words(parts: DateTimeParts) -> Option<[u64; 3]> {
+    let DateTimeParts { date, hour, minute, second, .. } = parts;
+    let usual = date.year <= 9999 && [date.month, date.day, hour, minute, second].iter().all(|part| *part < 100);
+    usual.then(|| date_and_time(date.year.into(), [date.month, date.day, hour, minute, second]))
+}
+
 /// Appends `YYYY-MM-DD HH:MM:SS` and `fsp` digits of a fraction.
+#[inline]
 pub fn write_datetime(out: &mut Vec<u8>, parts: DateTimeParts, fsp: u8) {
-    write_date(out, parts.date);
-    out.push(b' ');
-    two(out, parts.hour);
-    out.push(b':');
-    two(out, parts.minute);
-    out.push(b':');
-    two(out, parts.second);
+    if let Some(words) = datetime_words(parts) {
+        let end = out.len() + 19;
+        words.iter().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
+        out.truncate(end);
+    } else {
+        write_date(out, parts.date);
+        out.push(b' ');
+        two(out, parts.hour);
+        out.push(b':');
+        two(out, parts.minute);
+        out.push(b':');
+        two(out, parts.second);
+    }
     write_fraction(out, parts.microsecond, fsp);
 }
 
@@ -410,16 +468,14 @@ pub fn write_time(out: &mut Vec<u8>, us: i64, fsp: u8) {
     write_fraction(out, (size % 1_000_000) as u32, fsp);
 }
 
+#[inline]
 fn write_fraction(out: &mut Vec<u8>, microsecond: u32, fsp: u8) {
     if fsp > 0 {
+        // A word that is damaged may have seven digits; the last six count.
+        let end = out.len() + 1 + usize::from(fsp).min(6);
         out.push(b'.');
-        let mut digits = [b'0'; 6];
-        let mut rest = microsecond;
-        for digit in digits.iter_mut().rev() {
-            *digit = b'0' + (rest % 10) as u8;
-            rest /= 10;
-        }
-        out.extend_from_slice(digits.get(..usize::from(fsp)).unwrap_or(&digits));
+        put_padded(out, microsecond, 6);
+        out.truncate(end);
     }
 }
 

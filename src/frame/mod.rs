@@ -32,7 +32,7 @@ pub use header::{FRAME_PAYLOAD_MAX, FrameError, HEADER_LEN, Header, Kind, MAGIC,
 pub use position::{Coordinate, Incarnation, Position, PositionSpec};
 pub use reader::{Frame, FrameReader, SliceFrames, find_frame};
 pub use segment::{Segment, SnapshotProgress, Watermark};
-pub use unit::Unit;
+pub use unit::{Measured, Unit};
 pub use writer::{Digest, FrameWriter};
 
 /// A transaction whose data exceeds this many bytes stands alone: it is a barrier on both sides (rlog-format(5),

@@ -14,7 +14,7 @@ use super::position::Coordinate;
 #[derive(Debug)]
 pub enum Unit {
     /// A transaction starts.
-    Begin(Coordinate, Begin),
+    Begin(Coordinate, Box<Begin>),
     /// Records of the open transaction, as the payload of a `data` frame has them, but of any length.
     Data {
         /// Whether a record goes on in the next or from the last unit; [`super::flags`].
@@ -22,16 +22,31 @@ pub enum Unit {
         /// The records.
         payload: Vec<u8>,
     },
+    /// Rows of the open transaction that were counted and measured, not decoded.
+    Measured(Vec<Measured>),
     /// The open transaction ends, by `Commit` or `Prepared`. Its frame count and digest are 0.
-    Commit(Kind, Coordinate, Commit),
+    Commit(Kind, Coordinate, Box<Commit>),
     /// The open transaction never happened.
     Discard,
     /// Any other frame: kind, id and payload.
     Frame(Kind, u64, Vec<u8>),
 }
 
+/// Rows of one table and operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Measured {
+    /// Definition key of the table.
+    pub key: u64,
+    /// Number of the record kind that they would be in.
+    pub kind: u8,
+    /// How many.
+    pub rows: u64,
+    /// Bytes that their images would have.
+    pub bytes: u64,
+}
+
 /// Bytes that a unit counts beside its payload when a writer is asked how much waits.
-const UNIT_BYTES: usize = 64;
+const UNIT_BYTES: usize = 256;
 /// Buffers above this size are not kept.
 const SPARE_BYTES_MAX: usize = 4 << 20;
 /// Buffers that are kept.
@@ -44,8 +59,10 @@ pub(super) struct Units {
     bytes: usize,
     now: Option<Unit>,
     buffers: Vec<Vec<u8>>,
-    begins: Vec<Begin>,
-    commits: Vec<Commit>,
+    // Boxes, since they move from hand to hand.
+    begins: Vec<Box<Begin>>,
+    commits: Vec<Box<Commit>>,
+    measured: Vec<Vec<Measured>>,
 }
 
 impl Units {
@@ -74,6 +91,11 @@ impl Units {
         self.push(Unit::Data { flags, payload });
     }
 
+    pub fn measured(&mut self, measured: &mut Vec<Measured>) {
+        let empty = self.measured.pop().unwrap_or_default();
+        self.push(Unit::Measured(std::mem::replace(measured, empty)));
+    }
+
     pub fn commit(&mut self, kind: Kind, txid: Coordinate, commit: &Commit) {
         let mut copy = self.commits.pop().unwrap_or_default();
         copy.copy_from(commit);
@@ -93,6 +115,10 @@ impl Units {
         match self.now.take() {
             Some(Unit::Begin(_, begin)) if self.begins.len() < SPARES_MAX => self.begins.push(begin),
             Some(Unit::Commit(_, _, commit)) if self.commits.len() < SPARES_MAX => self.commits.push(commit),
+            Some(Unit::Measured(mut measured)) if self.measured.len() < SPARES_MAX => {
+                measured.clear();
+                self.measured.push(measured);
+            }
             Some(Unit::Data { mut payload, .. } | Unit::Frame(_, _, mut payload))
                 if self.buffers.len() < SPARES_MAX && payload.capacity() <= SPARE_BYTES_MAX =>
             {
@@ -139,12 +165,12 @@ mod tests {
             }
             assert!(writer.is_empty());
             assert_eq!(seen.len(), 5);
-            assert_eq!(seen[0], format!("{:?}", Unit::Begin(Coordinate(number), begin)));
+            assert_eq!(seen[0], format!("{:?}", Unit::Begin(Coordinate(number), Box::new(begin))));
             let payload = number.to_le_bytes().to_vec();
             assert_eq!(seen[1], format!("{:?}", Unit::Data { flags: 0, payload }));
             assert_eq!(seen[2], format!("{:?}", Unit::Data { flags: 0, payload: vec![number as u8] }));
             assert_eq!(seen[3], format!("{:?}", Unit::Frame(Kind::Definition, number, b"table".to_vec())));
-            assert_eq!(seen[4], format!("{:?}", Unit::Commit(Kind::Commit, Coordinate(number), commit)));
+            assert_eq!(seen[4], format!("{:?}", Unit::Commit(Kind::Commit, Coordinate(number), Box::new(commit))));
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::envelope::{Begin, Commit};
 use super::header::{FRAME_PAYLOAD_MAX, HEADER_LEN, Header, Kind, flags};
 use super::position::Coordinate;
-use super::unit::{Unit, Units};
+use super::unit::{Measured, Unit, Units};
 
 /// Digest over a transaction's frames: of `begin` and each `data` frame, in order, payload CRC and length.
 ///
@@ -89,6 +89,15 @@ impl FrameWriter {
             units.data(0, std::mem::replace(records, empty));
         }
         true
+    }
+
+    /// Hands over what was measured in place of records, and gives back an empty list. Only in process.
+    pub fn measured(&mut self, measured: &mut Vec<Measured>) {
+        if let Some(units) = &mut self.units
+            && !measured.is_empty()
+        {
+            units.measured(measured);
+        }
     }
 
     /// What was written and not yet drained. While a frame is open its header is not valid.

@@ -10,9 +10,11 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::error::{Class, Error, Result};
 use crate::event::filter::TableFilter;
+use crate::event::{RowsOp, TableDefinition};
 use crate::frame::{Coordinate, FrameWriter, Position, PositionSpec};
 
 pub mod mysql;
@@ -130,6 +132,34 @@ pub struct Options {
     pub follow: bool,
     /// Keep rows of the servers' own tables (`mysql.*` and rlog's), which never belong into another database.
     pub system_tables: bool,
+    /// What a reader in the same process looks at.
+    pub look: Look,
+}
+
+/// What a reader in the same process looks at ([`FrameWriter::in_process`]); everything if it does not say. It is no filter: the transactions are
+/// the same, and so is what the stream says about itself. A source may hand over more than that.
+#[derive(Clone, Default)]
+pub struct Look {
+    /// Bodies of rows that it has no eye for are passed over undecoded.
+    pub rows: Option<Arc<dyn LookAtRows>>,
+    /// Rows that are passed over count all the same: in what a commit says, and in the numbers of the rows behind them (a rows record of no
+    /// columns stands for them).
+    pub passed_count: bool,
+    /// Rows are counted and measured ([`crate::frame::Measured`]), not decoded.
+    pub sizes_only: bool,
+}
+
+/// Which rows are looked at.
+pub trait LookAtRows: Send + Sync {
+    /// Whether rows of this operation and table may be.
+    fn looks_at(&self, op: RowsOp, table: &TableDefinition) -> bool;
+}
+
+impl std::fmt::Debug for Look {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (rows, passed_count, sizes_only) = (self.rows.is_some(), self.passed_count, self.sizes_only);
+        write!(f, "Look {{ rows: {rows}, passed_count: {passed_count}, sizes_only: {sizes_only} }}")
+    }
 }
 
 /// Says what is durable downstream. Only this tells a source what it may forget.

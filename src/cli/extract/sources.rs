@@ -18,7 +18,7 @@ use crate::frame::{Position, PositionSpec};
 use crate::queue;
 #[cfg(feature = "mysql")]
 use crate::source::mysql::live::{ServerInput, feed::Patience};
-use crate::source::{Confirm, Input, LiveOptions, NamedText, Options, Until, WindowMode};
+use crate::source::{Confirm, Input, LiveOptions, Look, NamedText, Options, Until, WindowMode};
 
 /// The path of `sqlite:PATH`.
 pub(super) fn sqlite_path(args: &Args) -> Result<Option<PathBuf>> {
@@ -247,5 +247,6 @@ pub(super) fn options(args: &Args) -> Result<Options> {
         log_name: args.log_name.clone(),
         follow: args.follow,
         system_tables: false,
+        look: Look::default(),
     })
 }

@@ -1,34 +1,52 @@
 //! Row images as JSON objects, by a plan that is made once a definition and column set.
 
 use super::same;
-use crate::dump::escape::{plain_len, put_json_string, put_short};
+use crate::dump::escape::{put_json_single, put_json_string};
+use crate::dump::pen::Pen;
 use crate::dump::table::Table;
 use crate::event::charset::{self, Decoder};
+use crate::event::digits::{put_int, put_uint};
 use crate::event::text;
 use crate::event::value::{DateParts, DateTimeParts, take_value};
 use crate::event::{Column, ColumnKind, ColumnSet, Rows, Sign, Value};
 use crate::frame::fields::{take_bytes, take_varint};
 
 /// How a column's value is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 enum How {
     /// Integer of this many bytes.
     Signed(u8),
     Unsigned(u8),
-    /// Counted characters that are UTF-8 or ASCII, or whose charset is not known.
+    /// Counted characters that are UTF-8, or whose charset is not known.
     Text,
-    /// Counted characters of a charset in which ASCII is ASCII.
-    AsciiAlike,
+    /// Counted characters of one byte, of which the lower 128 are ASCII.
+    Single(&'static [char; 128]),
     /// Counted bytes.
     Bytes,
+    /// Dates and times.
+    Date,
+    DateTime(u8),
+    Timestamp(u8),
+    /// Packed decimal: bytes, precision, scale.
+    Decimal(u8, u8, u8),
+    /// A number of this many bytes (2: ENUM, 8: SET) by which the value's JSON is found.
+    Listed(u8, Box<[Box<[u8]>]>),
     /// Everything else, through its text.
     Other,
 }
 
+/// Longest list of values' JSON that is made beforehand.
+const LISTED_MAX: usize = 256;
+
+/// Every byte from 0x80 is invalid in ASCII.
+const NO_UPPER: [char; 128] = [char::REPLACEMENT_CHARACTER; 128];
+
 /// What is the same for all rows of a table.
 pub struct TablePlan {
-    /// `,"database":"…","table":"…"`.
+    /// `,"database":"…","table":"…","ordinal":`.
     pub name: Vec<u8>,
+    /// What stands between the txid and the ordinal of its rows, by operation, and for which time.
+    pub heads: [(u32, Vec<u8>); 3],
     columns: Vec<ColumnPlan>,
     definitions: Vec<Column>,
     key_columns: usize,
@@ -46,6 +64,26 @@ struct ColumnPlan {
     in_key: bool,
 }
 
+/// Bytes of a piece that are copied without a look at its length.
+const PIECE: usize = 32;
+
+/// A column that stands in an image.
+struct Item {
+    /// What stands between the value before and this one: a comma or `,"after":{`, and the name. Filled up with zeros.
+    piece: [u8; PIECE],
+    /// Its length; 0 when it is longer and stands in `long`.
+    piece_len: u8,
+    long: Vec<u8>,
+    /// Where in it the name begins.
+    name_at: usize,
+    /// Index in the table.
+    column: usize,
+    how: How,
+    shown: bool,
+    in_key: bool,
+    diff: bool,
+}
+
 /// How to read and print images with one column set.
 #[derive(Default)]
 pub struct ImagePlan {
@@ -54,11 +92,13 @@ pub struct ImagePlan {
     unchanged: Vec<u8>,
     diff: Vec<u8>,
     /// Columns in the set, in order.
-    columns: Vec<(usize, bool)>,
-    /// `,"absent":[…],"unchanged":[…]`, or nothing.
-    pub absent: Vec<u8>,
-    /// `,"absent_before":[…]`, or nothing.
-    pub absent_before: Vec<u8>,
+    items: Vec<Item>,
+    /// What opens the object when no column does.
+    empty: &'static [u8],
+    /// `}`, and `,"absent":[…],"unchanged":[…]`, if there are any.
+    pub close: Vec<u8>,
+    /// `}`, and `,"absent_before":[…]`, if there are any.
+    pub close_before: Vec<u8>,
 }
 
 /// The key columns of the row at hand, `"name":value` with commas between.
@@ -71,6 +111,7 @@ pub struct Keys {
 }
 
 impl Keys {
+    #[inline]
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.found = 0;
@@ -82,7 +123,7 @@ impl Keys {
             self.bytes.push(b',');
         }
         self.found += 1;
-        put_short(&mut self.bytes, name_and_value);
+        self.bytes.extend_from_slice(name_and_value);
     }
 
     /// Appends `,"key":{…}` when the image had the whole key.
@@ -90,7 +131,7 @@ impl Keys {
     pub fn put(&self, out: &mut Vec<u8>, plan: &TablePlan) {
         if self.found > 0 && self.found == plan.key_columns {
             out.extend_from_slice(b",\"key\":{");
-            put_short(out, &self.bytes);
+            out.extend_from_slice(&self.bytes);
             out.push(b'}');
         }
     }
@@ -103,6 +144,7 @@ impl TablePlan {
         put_json_string(&mut name, definition.database.as_bytes());
         name.extend_from_slice(b",\"table\":");
         put_json_string(&mut name, definition.table.as_bytes());
+        name.extend_from_slice(b",\"ordinal\":");
         let columns = definition.columns.iter().enumerate().map(|(index, column)| {
             let mut name = Vec::new();
             put_json_string(&mut name, column.name.as_bytes());
@@ -112,6 +154,7 @@ impl TablePlan {
         });
         TablePlan {
             name,
+            heads: Default::default(),
             columns: columns.collect(),
             definitions: definition.columns.clone(),
             key_columns: table.identity.len(),
@@ -121,13 +164,14 @@ impl TablePlan {
     }
 
     /// Makes the plans of the record's column sets, unless they are those of the last one.
+    #[inline]
     pub fn prepare(&mut self, rows: &Rows<'_>, table: &Table) {
         let none = ColumnSet::new(&[]);
         if rows.op.has_before() {
-            self.before.prepare(rows.before, none, none, table, &self.columns);
+            self.before.prepare(b",\"before\":{", rows.before, none, none, table, &self.columns);
         }
         if rows.op.has_after() {
-            self.after.prepare(rows.after, rows.unchanged, rows.diff, table, &self.columns);
+            self.after.prepare(b",\"after\":{", rows.after, rows.unchanged, rows.diff, table, &self.columns);
         }
     }
 }
@@ -139,28 +183,93 @@ fn how(column: &Column) -> How {
         ColumnKind::String { .. } => match charset::decoder(&column.charset) {
             Decoder::Binary => How::Bytes,
             Decoder::Utf8 => How::Text,
-            Decoder::Single(_) | Decoder::Ascii => How::AsciiAlike,
+            Decoder::Single(upper) => How::Single(upper),
+            Decoder::Ascii => How::Single(&NO_UPPER),
             _ => How::Other,
         },
         ColumnKind::Geometry | ColumnKind::Vector => How::Bytes,
+        ColumnKind::Date => How::Date,
+        ColumnKind::DateTime { fsp } => How::DateTime(fsp),
+        ColumnKind::Timestamp { fsp } => How::Timestamp(fsp),
+        ColumnKind::Decimal { precision, scale } => {
+            let length = crate::event::table::decimal_len(precision, scale);
+            u8::try_from(length).map_or(How::Other, |length| How::Decimal(length, precision, scale))
+        }
+        ColumnKind::Enum if column.members.len() < LISTED_MAX => {
+            listed(2, (0..=column.members.len() as u16).map(Value::Enum), column)
+        }
+        ColumnKind::Set if column.members.len() <= LISTED_MAX.ilog2() as usize => {
+            listed(8, (0..1u64 << column.members.len()).map(Value::Set), column)
+        }
         _ => How::Other,
     }
 }
 
+fn listed<'a>(bytes: u8, values: impl Iterator<Item = Value<'a>>, column: &Column) -> How {
+    let mut scratch = Vec::new();
+    let json = values.map(|value| {
+        let mut out = Vec::new();
+        put_other(&mut out, value, column, &mut scratch);
+        out.into_boxed_slice()
+    });
+    How::Listed(bytes, json.collect())
+}
+
+impl Item {
+    fn new(open: &[u8], column: &ColumnPlan, index: usize, diff: bool) -> Item {
+        let long = [open, &column.name].concat();
+        let mut piece = [0; PIECE];
+        let short = piece.get_mut(..long.len()).map(|room| room.copy_from_slice(&long)).is_some();
+        Item {
+            piece,
+            piece_len: if short { long.len() as u8 } else { 0 },
+            long,
+            name_at: open.len(),
+            column: index,
+            how: column.how.clone(),
+            shown: column.shown,
+            in_key: column.in_key,
+            diff,
+        }
+    }
+
+    #[inline(always)]
+    fn put_piece(&self, pen: &mut Pen<'_>) {
+        if self.piece_len == 0 {
+            pen.bytes(&self.long);
+        } else {
+            pen.block(&self.piece, self.piece_len.into());
+        }
+    }
+}
+
 impl ImagePlan {
+    #[inline]
     fn prepare(
         &mut self,
+        open: &'static [u8],
         set: ColumnSet<'_>,
         unchanged: ColumnSet<'_>,
         diff: ColumnSet<'_>,
         table: &Table,
         columns: &[ColumnPlan],
     ) {
-        if self.made && same(set, &self.set) && same(unchanged, &self.unchanged) && same(diff, &self.diff) {
-            return;
+        if !self.made || !same(set, &self.set) || !same(unchanged, &self.unchanged) || !same(diff, &self.diff) {
+            *self = ImagePlan::new(open, set, unchanged, diff, table, columns);
         }
+    }
+
+    #[cold]
+    fn new(
+        open: &'static [u8],
+        set: ColumnSet<'_>,
+        unchanged: ColumnSet<'_>,
+        diff: ColumnSet<'_>,
+        table: &Table,
+        columns: &[ColumnPlan],
+    ) -> ImagePlan {
         let definition = &table.definition;
-        *self = ImagePlan {
+        let mut plan = ImagePlan {
             made: true,
             set: set.bits().to_vec(),
             unchanged: unchanged.bits().to_vec(),
@@ -169,16 +278,24 @@ impl ImagePlan {
         };
         let mut absent = Vec::new();
         let mut left = Vec::new();
-        for (index, (column, plan)) in definition.columns.iter().zip(columns).enumerate() {
+        let mut next = open;
+        for (index, (column, how)) in definition.columns.iter().zip(columns).enumerate() {
             if set.contains(index) {
-                self.columns.push((index, column.kind == ColumnKind::JsonBinary && diff.contains(index)));
-            } else if plan.shown {
+                let diff = column.kind == ColumnKind::JsonBinary && diff.contains(index);
+                plan.items.push(Item::new(next, how, index, diff));
+                if how.shown {
+                    next = b",";
+                }
+            } else if how.shown {
                 let list = if unchanged.contains(index) { &mut left } else { &mut absent };
                 if !list.is_empty() {
                     list.push(b',');
                 }
                 put_json_string(list, column.name.as_bytes());
             }
+        }
+        if next == open {
+            plan.empty = open;
         }
         let list = |out: &mut Vec<u8>, name: &[u8], names: &[u8]| {
             if !names.is_empty() {
@@ -187,12 +304,15 @@ impl ImagePlan {
                 out.push(b']');
             }
         };
-        list(&mut self.absent, b",\"absent\":[", &absent);
-        list(&mut self.absent, b",\"unchanged\":[", &left);
-        list(&mut self.absent_before, b",\"absent_before\":[", &absent);
+        plan.close.push(b'}');
+        list(&mut plan.close, b",\"absent\":[", &absent);
+        list(&mut plan.close, b",\"unchanged\":[", &left);
+        plan.close_before.push(b'}');
+        list(&mut plan.close_before, b",\"absent_before\":[", &absent);
+        plan
     }
 
-    /// Prints the members of one image, which is taken off the front of `input`, and keeps its key when `in_key`. `None`: it is
+    /// Prints one image but for what closes it. The image is taken off the front of `input`, and its key is kept when `in_key`. `None`: it is
     /// damaged.
     #[inline]
     pub fn put(
@@ -203,51 +323,131 @@ impl ImagePlan {
         keys: &mut Keys,
         in_key: bool,
     ) -> Option<()> {
-        let nulls = take_bytes(input, self.columns.len().div_ceil(8))?;
-        let mut comma = false;
-        for (place, &(index, diff)) in self.columns.iter().enumerate() {
-            let column = plan.columns.get(index)?;
-            let start = out.len();
-            if comma {
-                out.push(b',');
+        let nulls = take_bytes(input, self.items.len().div_ceil(8))?;
+        let mut rest = *input;
+        let mut pen = Pen::new(out);
+        for (place, item) in self.items.iter().enumerate() {
+            let is_null = nulls.get(place / 8)? >> (place % 8) & 1 == 1;
+            if item.shown && !(item.in_key && in_key) {
+                item.put_member(&mut pen, is_null, plan, &mut rest, keys)?;
+                continue;
             }
-            let member = out.len();
-            put_short(out, &column.name);
-            if nulls.get(place / 8)? >> (place % 8) & 1 == 1 {
-                out.extend_from_slice(b"null");
-            } else {
-                match column.how {
-                    How::Signed(bytes) => put_signed(out, take_int(input, bytes)?, bytes),
-                    How::Unsigned(bytes) => put_unsigned(out, take_int(input, bytes)?),
-                    How::Text => {
-                        let bytes = take_counted(input)?;
-                        if !put_json_string(out, bytes) {
-                            put_base64(out, bytes);
-                        }
+            let start = pen.buffer(|out| out.len());
+            item.put_member(&mut pen, is_null, plan, &mut rest, keys)?;
+            pen.buffer(|out| {
+                if item.in_key && in_key {
+                    keys.add(out.get(start + item.name_at..)?);
+                }
+                if !item.shown {
+                    out.truncate(start);
+                }
+                Some(())
+            })?;
+        }
+        drop(pen);
+        *input = rest;
+        out.extend_from_slice(self.empty);
+        Some(())
+    }
+}
+
+impl Item {
+    #[inline(always)]
+    fn put_member(
+        &self,
+        pen: &mut Pen<'_>,
+        is_null: bool,
+        plan: &TablePlan,
+        input: &mut &[u8],
+        keys: &mut Keys,
+    ) -> Option<()> {
+        self.put_piece(pen);
+        if is_null {
+            pen.bytes(b"null");
+            return Some(());
+        }
+        self.put_value(pen, plan, input, keys)
+    }
+
+    #[inline(always)]
+    fn put_value(&self, pen: &mut Pen<'_>, plan: &TablePlan, input: &mut &[u8], keys: &mut Keys) -> Option<()> {
+        match self.how {
+            How::Signed(bytes) => {
+                let shift = 64 - 8 * u32::from(bytes);
+                let value = (take_int(input, bytes)? << shift) as i64 >> shift;
+                if value.unsigned_abs() <= EXACT_MAX {
+                    if value < 0 {
+                        pen.byte(b'-');
                     }
-                    How::AsciiAlike => {
-                        let bytes = take_counted(input)?;
-                        if plain_len(bytes) == bytes.len() {
-                            put_json_plain(out, bytes);
-                        } else {
-                            let definition = plan.definitions.get(index)?;
-                            put_other(out, Value::String(bytes), definition, &mut keys.scratch);
-                        }
-                    }
-                    How::Bytes => put_base64(out, take_counted(input)?),
-                    How::Other => {
-                        let definition = plan.definitions.get(index)?;
-                        put_other(out, take_value(input, definition.kind, diff)?, definition, &mut keys.scratch);
-                    }
+                    pen.uint(value.unsigned_abs());
+                } else {
+                    pen.buffer(|out| put_signed(out, value as u64, 8));
                 }
             }
-            if in_key && column.in_key {
-                keys.add(out.get(member..)?);
+            How::Unsigned(bytes) => {
+                let value = take_int(input, bytes)?;
+                if value <= EXACT_MAX {
+                    pen.uint(value);
+                } else {
+                    pen.buffer(|out| put_unsigned(out, value));
+                }
             }
-            if column.shown {
-                comma = true;
-            } else {
-                out.truncate(start);
+            How::Text => {
+                let bytes = take_counted(input)?;
+                pen.buffer(|out| {
+                    if !put_json_string(out, bytes) {
+                        put_base64(out, bytes);
+                    }
+                });
+            }
+            How::Single(upper) => {
+                let bytes = take_counted(input)?;
+                pen.buffer(|out| {
+                    if !put_json_single(out, bytes, upper) {
+                        put_base64(out, bytes);
+                    }
+                });
+            }
+            How::Bytes => {
+                let bytes = take_counted(input)?;
+                pen.buffer(|out| put_base64(out, bytes));
+            }
+            How::DateTime(fsp) => put_datetime(pen, DateTimeParts::unpack(take_int(input, 8)? as i64), fsp),
+            How::Timestamp(fsp) => put_datetime(pen, text::timestamp_parts(take_int(input, 8)? as i64), fsp),
+            How::Date => {
+                let parts = DateParts::unpack(take_int(input, 3)? as u32);
+                pen.buffer(|out| {
+                    out.push(b'"');
+                    text::write_date(out, parts);
+                    out.push(b'"');
+                });
+            }
+            How::Decimal(length, precision, scale) => {
+                let packed = take_bytes(input, usize::from(length))?;
+                match text::small_decimal(packed, precision, scale) {
+                    Some((negative, whole, fraction)) => {
+                        pen.word(u64::from_le_bytes(*b"\"-      "), 1 + usize::from(negative));
+                        pen.uint(whole);
+                        if scale > 0 {
+                            pen.byte(b'.');
+                            pen.padded(fraction, scale.into());
+                        }
+                        pen.byte(b'"');
+                    }
+                    None => pen.buffer(|out| put_decimal(out, packed, precision, scale)),
+                }
+            }
+            How::Listed(bytes, ref list) => {
+                let number = take_int(input, bytes)?;
+                match usize::try_from(number).ok().and_then(|number| list.get(number)) {
+                    Some(json) => pen.bytes(json),
+                    None => pen.buffer(|out| put_unsigned(out, number)),
+                }
+            }
+            How::Other => {
+                let definition = plan.definitions.get(self.column)?;
+                let value = take_value(input, definition.kind, self.diff)?;
+                pen.buffer(|out| put_other(out, value, definition, &mut keys.scratch));
             }
         }
         Some(())
@@ -256,7 +456,13 @@ impl ImagePlan {
 
 #[inline]
 fn take_counted<'a>(input: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let length = usize::try_from(take_varint(input)?).ok()?;
+    let length = match input.split_first() {
+        Some((&length, rest)) if length < 0x80 => {
+            *input = rest;
+            usize::from(length)
+        }
+        _ => usize::try_from(take_varint(input)?).ok()?,
+    };
     take_bytes(input, length)
 }
 
@@ -276,36 +482,56 @@ fn take_int(input: &mut &[u8], bytes: u8) -> Option<u64> {
 /// Largest integer that every JSON reader keeps.
 const EXACT_MAX: u64 = 1 << 53;
 
-#[inline]
+#[inline(always)]
 fn put_signed(out: &mut Vec<u8>, raw: u64, bytes: u8) {
     let shift = 64 - 8 * u32::from(bytes);
     let value = (raw << shift) as i64 >> shift;
-    let mut buffer = itoa::Buffer::new();
-    let text = buffer.format(value).as_bytes();
-    if value.unsigned_abs() <= EXACT_MAX { put_short(out, text) } else { put_quoted(out, text) }
+    if value.unsigned_abs() <= EXACT_MAX {
+        put_int(out, value);
+    } else {
+        out.push(b'"');
+        put_int(out, value);
+        out.push(b'"');
+    }
 }
 
-#[inline]
+#[inline(always)]
 fn put_unsigned(out: &mut Vec<u8>, value: u64) {
-    let mut buffer = itoa::Buffer::new();
-    let text = buffer.format(value).as_bytes();
-    if value <= EXACT_MAX { put_short(out, text) } else { put_quoted(out, text) }
+    if value <= EXACT_MAX {
+        put_uint(out, value);
+    } else {
+        out.push(b'"');
+        put_uint(out, value);
+        out.push(b'"');
+    }
 }
 
-/// A string of which nothing needs an escape.
-#[inline]
-fn put_json_plain(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.reserve(bytes.len() + 2);
-    out.push(b'"');
-    put_short(out, bytes);
-    out.push(b'"');
+#[inline(always)]
+fn put_datetime(pen: &mut Pen<'_>, parts: DateTimeParts, fsp: u8) {
+    match text::datetime_words(parts) {
+        Some([first, second, third]) if fsp == 0 => {
+            pen.byte(b'"');
+            pen.word(first, 8);
+            pen.word(second, 8);
+            pen.word(third | u64::from(b'"') << 24, 4);
+        }
+        _ => pen.buffer(|out| {
+            out.push(b'"');
+            text::write_datetime(out, parts, fsp);
+            out.push(b'"');
+        }),
+    }
 }
 
 #[inline]
-fn put_quoted(out: &mut Vec<u8>, text: &[u8]) {
+fn put_decimal(out: &mut Vec<u8>, packed: &[u8], precision: u8, scale: u8) {
     out.push(b'"');
-    out.extend_from_slice(text);
-    out.push(b'"');
+    if text::write_decimal(out, packed, precision, scale) {
+        out.push(b'"');
+    } else {
+        out.pop();
+        put_base64(out, packed);
+    }
 }
 
 /// `{"base64":"…"}`, the form of bytes that are no text.
@@ -336,15 +562,7 @@ fn put_other(out: &mut Vec<u8>, value: Value<'_>, column: &Column, scratch: &mut
         Value::Double(value) if value.is_finite() => {
             out.extend_from_slice(ryu::Buffer::new().format_finite(value).as_bytes());
         }
-        Value::Decimal { packed, precision, scale } => {
-            out.push(b'"');
-            if text::write_decimal(out, packed, precision, scale) {
-                out.push(b'"');
-            } else {
-                out.pop();
-                put_base64(out, packed);
-            }
-        }
+        Value::Decimal { packed, precision, scale } => put_decimal(out, packed, precision, scale),
         Value::Date(packed) => quoted(out, &|out| text::write_date(out, DateParts::unpack(packed))),
         Value::DateTime { packed, fsp } => {
             quoted(out, &|out| text::write_datetime(out, DateTimeParts::unpack(packed), fsp));

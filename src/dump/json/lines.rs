@@ -1,18 +1,25 @@
 //! The members of every kind of line but rows.
 
-use super::put_time;
+use super::{Times, put_time};
 use crate::dump::escape::{hex_digit, put_hex, put_json_string};
+use crate::event::digits::put_uint;
 use crate::event::statement::UserValue;
 use crate::event::{ColumnKind, KeyPart, RecordKind, Sign, Statement, TableDefinition};
 use crate::frame::{Begin, Commit, Coordinate, Snapshot, Step, StreamHeader, begin_flags};
 
 use super::image::put_base64;
 
+#[inline]
 pub fn put_coordinate(out: &mut Vec<u8>, at: Coordinate) {
-    let mut buffer = itoa::Buffer::new();
-    out.extend_from_slice(buffer.format(at.file()).as_bytes());
+    put_uint(out, at.file());
     out.push(b':');
-    out.extend_from_slice(buffer.format(at.offset()).as_bytes());
+    put_uint(out, at.offset());
+}
+
+/// Exactly `N` lower-case hexadecimal digits.
+#[inline]
+fn put_hex_digits<const N: usize>(out: &mut Vec<u8>, value: u64) {
+    out.extend_from_slice(&std::array::from_fn::<u8, N, _>(|at| hex_digit((value >> (4 * (N - 1 - at))) as u8)));
 }
 
 fn name(out: &mut Vec<u8>, name: &str) {
@@ -52,14 +59,12 @@ fn number(out: &mut Vec<u8>, key: &str, value: u64) {
 
 fn any_number(out: &mut Vec<u8>, key: &str, value: u64) {
     name(out, key);
-    let mut buffer = itoa::Buffer::new();
-    let text = buffer.format(value).as_bytes();
     if value > 1 << 53 {
         out.push(b'"');
-        out.extend_from_slice(text);
+        put_uint(out, value);
         out.push(b'"');
     } else {
-        out.extend_from_slice(text);
+        put_uint(out, value);
     }
 }
 
@@ -71,9 +76,7 @@ fn truth(out: &mut Vec<u8>, key: &str, value: bool) {
 fn hex_number(out: &mut Vec<u8>, key: &str, value: u64) {
     name(out, key);
     out.push(b'"');
-    for shift in (0..16).rev() {
-        out.push(hex_digit((value >> (shift * 4)) as u8));
-    }
+    put_hex_digits::<16>(out, value);
     out.push(b'"');
 }
 
@@ -219,15 +222,32 @@ pub const BEGIN_FLAGS: [(u64, &str); 4] = [
     (begin_flags::NONTRANSACTIONAL, "nontransactional"),
 ];
 
-pub fn begin(out: &mut Vec<u8>, begin: &Begin) {
-    time(out, begin.time_us);
-    text(out, "gtid", &begin.gtid);
-    number(out, "server_id", u64::from(begin.server_id));
-    number(out, "thread", u64::from(begin.thread));
-    coordinate(out, "prev", begin.prev);
-    coordinate(out, "window_start", begin.window_start);
-    hex_number(out, "incarnation", begin.incarnation.0);
-    texts(out, "flags", BEGIN_FLAGS.iter().filter(|(bit, _)| begin.flags & bit != 0).map(|(_, name)| *name));
+pub fn begin(out: &mut Vec<u8>, begin: &Begin, times: &mut Times) {
+    if begin.time_us != 0 {
+        times.put(out, begin.time_us);
+    }
+    if !begin.gtid.is_empty() {
+        out.extend_from_slice(b",\"gtid\":");
+        put_json_string(out, begin.gtid.as_bytes());
+    }
+    if begin.server_id != 0 {
+        out.extend_from_slice(b",\"server_id\":");
+        put_uint(out, begin.server_id.into());
+    }
+    if begin.thread != 0 {
+        out.extend_from_slice(b",\"thread\":");
+        put_uint(out, begin.thread.into());
+    }
+    out.extend_from_slice(b",\"prev\":\"");
+    put_coordinate(out, begin.prev);
+    out.extend_from_slice(b"\",\"window_start\":\"");
+    put_coordinate(out, begin.window_start);
+    out.extend_from_slice(b"\",\"incarnation\":\"");
+    put_hex_digits::<16>(out, begin.incarnation.0);
+    out.push(b'"');
+    if begin.flags != 0 {
+        texts(out, "flags", BEGIN_FLAGS.iter().filter(|(bit, _)| begin.flags & bit != 0).map(|(_, name)| *name));
+    }
     texts(out, "origins", begin.origins.iter().map(String::as_str));
     if let Some(chunk) = &begin.chunk {
         name(out, "snapshot");
@@ -240,10 +260,34 @@ pub fn begin(out: &mut Vec<u8>, begin: &Begin) {
     }
 }
 
-pub fn commit(out: &mut Vec<u8>, txid: Coordinate, commit: &Commit) {
-    text(out, "position", &commit.position(txid).to_string());
-    time(out, commit.time_us);
-    text(out, "gtid", &commit.gtid);
+pub fn commit(out: &mut Vec<u8>, txid: Coordinate, commit: &Commit, times: &mut Times) {
+    // The position as it prints itself.
+    out.extend_from_slice(b",\"position\":\"");
+    put_coordinate(out, txid);
+    out.push(b'-');
+    put_uint(out, commit.end.offset());
+    out.push(b',');
+    put_hex_digits::<16>(out, commit.incarnation.0);
+    out.push(b',');
+    put_hex_digits::<8>(out, commit.source_digest.into());
+    if commit.gtid.is_empty() {
+        out.push(b'"');
+        if commit.time_us != 0 {
+            times.put(out, commit.time_us);
+        }
+    } else {
+        // The same escapes, but for the quotes around it.
+        out.push(b',');
+        let at = out.len();
+        put_json_string(out, commit.gtid.as_bytes());
+        out.remove(at);
+        let gtid = at..out.len();
+        if commit.time_us != 0 {
+            times.put(out, commit.time_us);
+        }
+        out.extend_from_slice(b",\"gtid\":\"");
+        out.extend_from_within(gtid);
+    }
     let (mut inserts, mut updates, mut deletes) = (0u64, 0u64, 0u64);
     for table in &commit.tables {
         inserts = inserts.saturating_add(table.inserts);
@@ -258,6 +302,18 @@ pub fn commit(out: &mut Vec<u8>, txid: Coordinate, commit: &Commit) {
         name(out, "xid");
         put_base64(out, &commit.xid);
     }
+}
+
+/// A text of no consequence: `annotate` and `note` records that have nothing but time and text. `false`, with nothing appended: it has more.
+pub fn remark(out: &mut Vec<u8>, body: &[u8], times: &mut Times) -> bool {
+    let Some((time_s, sql)) = Statement::remark(body) else { return false };
+    if time_s != 0 {
+        times.put(out, i64::from(time_s) * 1_000_000);
+    }
+    if !sql.is_empty() {
+        bytes(out, "sql", sql);
+    }
+    true
 }
 
 /// A statement record; `time` is the statement's own.

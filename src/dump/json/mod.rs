@@ -11,12 +11,13 @@ mod repro;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::escape::{put_json_string, put_short};
+use super::escape::put_json_string;
 use super::moment::put_utc;
 use super::output::Output;
 use super::table::Table;
 use super::walk::{Ending, Printer, Transaction};
 use crate::error::{Error, Result};
+use crate::event::digits::put_uint;
 use crate::event::{ColumnSet, RecordKind, Row, Rows, RowsOp, Statement};
 use crate::frame::{Step, StreamHeader};
 
@@ -59,7 +60,7 @@ pub struct JsonPrinter {
     head: Vec<u8>,
     keys: Keys,
     txid: Vec<u8>,
-    time: (u32, Vec<u8>),
+    times: Times,
 }
 
 impl JsonPrinter {
@@ -73,7 +74,7 @@ impl JsonPrinter {
             head: Vec::new(),
             keys: Keys::default(),
             txid: Vec::new(),
-            time: (0, Vec::new()),
+            times: Times::default(),
         }
     }
 
@@ -107,28 +108,48 @@ impl JsonPrinter {
     }
 
     /// Builds what every row of the record begins with, up to the ordinal.
+    #[inline]
     fn row_head(&mut self, rows: &Rows<'_>) {
+        let Some((_, plan)) = &mut self.plan else { return };
+        let (time_s, head) = &mut plan.heads[rows.op as usize];
+        if *time_s != rows.time_s || head.is_empty() {
+            *time_s = rows.time_s;
+            head.clear();
+            if rows.time_s != 0 {
+                self.times.put(head, i64::from(rows.time_s) * 1_000_000);
+            }
+            head.extend_from_slice(match rows.op {
+                RowsOp::Insert => b",\"op\":\"insert\"",
+                RowsOp::Update => b",\"op\":\"update\"",
+                RowsOp::Delete => b",\"op\":\"delete\"",
+            });
+            head.extend_from_slice(&plan.name);
+        }
         self.head.clear();
         self.separator.open(&mut self.head);
         self.head.extend_from_slice(b"{\"kind\":\"row\"");
         self.head.extend_from_slice(&self.txid);
-        if rows.time_s != 0 {
-            if self.time.0 != rows.time_s {
-                self.time.1.clear();
-                put_time(&mut self.time.1, i64::from(rows.time_s) * 1_000_000);
-                self.time.0 = rows.time_s;
-            }
-            self.head.extend_from_slice(&self.time.1);
+        self.head.extend_from_slice(head);
+    }
+}
+
+/// Times are the same for many lines: the last one is kept.
+#[derive(Default)]
+struct Times {
+    us: i64,
+    text: Vec<u8>,
+}
+
+impl Times {
+    /// Appends `,"time":"…"`.
+    #[inline]
+    fn put(&mut self, out: &mut Vec<u8>, us: i64) {
+        if self.us != us || self.text.is_empty() {
+            self.us = us;
+            self.text.clear();
+            put_time(&mut self.text, us);
         }
-        self.head.extend_from_slice(match rows.op {
-            RowsOp::Insert => b",\"op\":\"insert\"",
-            RowsOp::Update => b",\"op\":\"update\"",
-            RowsOp::Delete => b",\"op\":\"delete\"",
-        });
-        if let Some((_, plan)) = &self.plan {
-            self.head.extend_from_slice(&plan.name);
-        }
-        self.head.extend_from_slice(b",\"ordinal\":");
+        out.extend_from_slice(&self.text);
     }
 }
 
@@ -153,19 +174,15 @@ fn put_row(
     images: &mut &[u8],
 ) -> Option<()> {
     out.extend_from_slice(head);
-    put_short(out, itoa::Buffer::new().format(ordinal).as_bytes());
+    put_uint(out, ordinal);
     keys.clear();
     if let Some(image) = before {
-        out.extend_from_slice(b",\"before\":{");
         image.put(out, plan, images, keys, true)?;
-        out.push(b'}');
-        out.extend_from_slice(if after.is_some() { &image.absent_before } else { &image.absent });
+        out.extend_from_slice(if after.is_some() { &image.close_before } else { &image.close });
     }
     if let Some(image) = after {
-        out.extend_from_slice(b",\"after\":{");
         image.put(out, plan, images, keys, before.is_none())?;
-        out.push(b'}');
-        out.extend_from_slice(&image.absent);
+        out.extend_from_slice(&image.close);
     }
     keys.put(out, plan);
     out.push(b'}');
@@ -196,7 +213,7 @@ impl Printer for JsonPrinter {
         self.txid.push(b'"');
         let out = out.buffer();
         self.open_in(out, "begin");
-        lines::begin(out, &transaction.begin);
+        lines::begin(out, &transaction.begin, &mut self.times);
         self.close(out);
         Ok(())
     }
@@ -270,13 +287,25 @@ impl Printer for JsonPrinter {
         Ok(())
     }
 
+    fn remark(&mut self, out: &mut Output<'_>, kind: RecordKind, body: &[u8]) -> Result<bool> {
+        let out = out.buffer();
+        let start = out.len();
+        self.open_in(out, kind.name());
+        if !lines::remark(out, body, &mut self.times) {
+            out.truncate(start);
+            return Ok(false);
+        }
+        self.close(out);
+        Ok(true)
+    }
+
     fn end(&mut self, out: &mut Output<'_>, transaction: &Transaction, ending: Ending<'_>) -> Result<()> {
         let out = out.buffer();
         match ending {
             Ending::Commit(commit) | Ending::Prepared(commit) => {
                 let prepared = matches!(ending, Ending::Prepared(..));
                 self.open_in(out, if prepared { "prepared" } else { "commit" });
-                lines::commit(out, transaction.txid, commit);
+                lines::commit(out, transaction.txid, commit, &mut self.times);
             }
             Ending::Discarded(why) => {
                 self.open_in(out, "discard");

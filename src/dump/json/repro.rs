@@ -7,7 +7,7 @@
 use std::hash::{BuildHasher as _, RandomState};
 use std::rc::Rc;
 
-use super::lines;
+use super::{Times, lines};
 use crate::dump::escape::put_json_string;
 use crate::dump::output::Output;
 use crate::dump::table::Table;
@@ -151,7 +151,7 @@ impl Printer for ReproPrinter {
         let out = out.buffer();
         open(out, "begin");
         out.extend_from_slice(format!(",\"txid\":\"{}\"", transaction.txid).as_bytes());
-        lines::begin(out, &transaction.begin);
+        lines::begin(out, &transaction.begin, &mut Times::default());
         out.extend_from_slice(b"}\n");
         Ok(())
     }
@@ -215,7 +215,7 @@ impl Printer for ReproPrinter {
         match ending {
             Ending::Commit(commit) | Ending::Prepared(commit) => {
                 open(out, if matches!(ending, Ending::Commit(..)) { "commit" } else { "prepared" });
-                lines::commit(out, transaction.txid, commit);
+                lines::commit(out, transaction.txid, commit, &mut Times::default());
             }
             Ending::Discarded(why) => {
                 open(out, "discard");

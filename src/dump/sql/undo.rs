@@ -361,7 +361,7 @@ impl Writer<'_> {
                     let begin = crate::frame::Begin::decode(frame.payload, frame.at)?;
                     let txid = Coordinate(frame.header.id);
                     let time_us = begin.time_us;
-                    transaction = Some(Transaction { txid, begin, time_us, ordinal: 0 });
+                    transaction = Some(Transaction { txid, begin: Box::new(begin), time_us, ordinal: 0 });
                 }
                 Some(crate::frame::Kind::Data) if frame.header.flags & flags::CONTINUED == 0 => groups.push(frame.at),
                 _ => {}

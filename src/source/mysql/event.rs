@@ -149,7 +149,7 @@ impl Event<'_> {
         let length = self.raw.len().min(HEADER_LEN);
         head[..length].copy_from_slice(self.raw.get(..length).unwrap_or(&[]));
         head[9..13].copy_from_slice(&(self.raw.len() as u32).to_le_bytes());
-        let mut hasher = crc32fast::Hasher::new();
+        let mut hasher = crc32();
         hasher.update(&head[..13]);
         if length == HEADER_LEN {
             hasher.update(&head[17..]);
@@ -428,18 +428,27 @@ impl Format {
     }
 }
 
+/// A new CRC-32. Each event has one, and a copy of the first is spared the question what this processor can do.
+#[inline]
+fn crc32() -> crc32fast::Hasher {
+    static FIRST: std::sync::LazyLock<crc32fast::Hasher> = std::sync::LazyLock::new(crc32fast::Hasher::new);
+    FIRST.clone()
+}
+
 /// The stored CRC at the end of `raw` and the computed one. A format description event's is computed without its in-use flag.
 #[inline]
 fn checksums(raw: &[u8], clear_in_use: bool) -> Option<(u32, u32)> {
     let (covered, stored) = raw.split_last_chunk::<CHECKSUM_LEN>()?;
     let found = if clear_in_use && covered.len() >= HEADER_LEN {
-        let mut hasher = crc32fast::Hasher::new();
+        let mut hasher = crc32();
         hasher.update(covered.get(..17)?);
         hasher.update(&[covered.get(17)? & !(flag::IN_USE as u8)]);
         hasher.update(covered.get(18..)?);
         hasher.finalize()
     } else {
-        crc32fast::hash(covered)
+        let mut hasher = crc32();
+        hasher.update(covered);
+        hasher.finalize()
     };
     Some((found, u32::from_le_bytes(*stored)))
 }

@@ -14,13 +14,18 @@
 use super::gtid::GroupHead;
 use crate::error::Result;
 use crate::event::record::{RecordKind, close_record, open_record, write_payload};
-use crate::event::rows::RowsOp;
+use crate::event::rows::{RowsHead, RowsOp, set_row_count};
 use crate::event::statement::UserVariable;
 use crate::frame::envelope::TableCount;
-use crate::frame::{Begin, Commit, Coordinate, FrameWriter, Kind, TRANSACTION_ALONE_ABOVE_BYTES, begin_flags};
+use crate::frame::{
+    Begin, Commit, Coordinate, FrameWriter, Kind, Measured, TRANSACTION_ALONE_ABOVE_BYTES, begin_flags,
+};
 
 /// Records of a streaming transaction are written when there are so many bytes of them.
 const PIECE_BYTES: usize = 1 << 20;
+
+/// What a record that nobody sees would have beside its images, about.
+const UNSEEN_HEAD_BYTES: u64 = 24;
 
 /// How far a group's events have come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,6 +106,11 @@ pub struct Group {
     total: u64,
     streaming: bool,
     last_count: usize,
+    // For readers in the same process that do not look at all rows: what was measured, bytes of records that nobody sees, and the end of a
+    // record in `payload` that stands for rows that were passed over.
+    measured: Vec<Measured>,
+    unseen: u64,
+    passed_to: usize,
 }
 
 impl Group {
@@ -117,7 +127,7 @@ impl Group {
 
     /// Whether it has any record.
     pub fn has_records(&self) -> bool {
-        self.total > 0 || !self.payload.is_empty()
+        self.total > 0 || !self.payload.is_empty() || self.unseen > 0
     }
 
     /// The records that are gathered; all of them unless it is streaming.
@@ -159,6 +169,8 @@ impl Group {
         self.total = 0;
         self.streaming = false;
         self.last_count = 0;
+        self.measured.clear();
+        (self.unseen, self.passed_to) = (0, 0);
     }
 
     /// The statement that took the context is over.
@@ -185,7 +197,7 @@ impl Group {
     /// Whether it outgrew what may be gathered, so that its begin must be written now.
     #[inline]
     pub fn outgrown(&self) -> bool {
-        !self.streaming && self.payload.len() as u64 > TRANSACTION_ALONE_ABOVE_BYTES
+        !self.streaming && self.payload.len() as u64 + self.unseen > TRANSACTION_ALONE_ABOVE_BYTES
     }
 
     /// Whether a piece of a streaming transaction is due.
@@ -216,6 +228,45 @@ impl Group {
         }
     }
 
+    /// Counts rows whose images would have so many bytes, and of which nobody sees more than that.
+    pub fn measure(&mut self, key: u64, op: RowsOp, rows: u64, bytes: u64) {
+        self.count(key, op, rows);
+        self.unseen += bytes + UNSEEN_HEAD_BYTES;
+        let kind = op.record_kind() as u8;
+        match self.measured.last_mut() {
+            Some(last) if last.key == key && last.kind == kind => {
+                last.rows += rows;
+                last.bytes += bytes;
+            }
+            _ => self.measured.push(Measured { key, kind, rows, bytes }),
+        }
+    }
+
+    /// Passes over rows; `counted`: those of the table that have its key count, and a record of no columns says in their place how many there were.
+    pub fn pass(&mut self, counted: Option<(u64, RowsOp, u64)>, bytes: u64) -> Result<()> {
+        self.unseen += bytes + UNSEEN_HEAD_BYTES + self.annotation.len() as u64;
+        let Some((key, op, rows)) = counted else { return Ok(()) };
+        self.count(key, op, rows);
+        let at = self.passed_to;
+        let before = match self.payload.get(at.wrapping_sub(4)..).and_then(|last| last.try_into().ok()) {
+            Some(last) if at > 0 && at == self.payload.len() => u64::from(u32::from_le_bytes(last)),
+            _ => 0,
+        };
+        match u32::try_from(before + rows) {
+            Ok(rows) if before > 0 => set_row_count(&mut self.payload, at - 4, rows),
+            _ => {
+                let start = open_record(&mut self.payload, RecordKind::Insert);
+                let head =
+                    RowsHead { key: 0, time_s: 0, columns: 0, before: &[], after: &[], unchanged: &[], diff: &[] };
+                let count_at = head.encode(RowsOp::Insert, &mut self.payload);
+                set_row_count(&mut self.payload, count_at, u32::try_from(rows).unwrap_or(u32::MAX));
+                close_record(&mut self.payload, start)?;
+                self.passed_to = self.payload.len();
+            }
+        }
+        Ok(())
+    }
+
     /// Whether rows of this table were gathered.
     pub fn has_rows_of(&self, key: u64) -> bool {
         self.commit.tables.iter().any(|count| count.key == key)
@@ -236,7 +287,9 @@ impl Group {
 
     /// Writes what was gathered.
     pub fn write_records(&mut self, out: &mut FrameWriter) {
-        self.total += self.payload.len() as u64;
+        self.total += self.payload.len() as u64 + self.unseen;
+        (self.unseen, self.passed_to) = (0, 0);
+        out.measured(&mut self.measured);
         if !out.take(&mut self.payload) {
             write_payload(out, &self.payload);
             self.payload.clear();

@@ -45,6 +45,15 @@ pub struct Transcoded {
     pub consumed: usize,
 }
 
+/// What [`RowPlan::measure`] found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RowsMeasure {
+    /// Rows.
+    pub rows: u64,
+    /// Bytes that their images have in records.
+    pub bytes: u64,
+}
+
 /// A table map and its definition, compiled.
 #[derive(Debug)]
 pub struct RowPlan {
@@ -138,11 +147,7 @@ impl RowPlan {
             self.before.select(&self.ops, input.before).ok_or_else(|| self.short_set())?;
         }
         if op.has_after() && self.after.select(&self.ops, input.after).ok_or_else(|| self.short_set())? {
-            self.unchanged.clear();
-            if self.after.count < self.ops.len() {
-                self.unchanged.extend(self.after.bits.iter().map(|byte| !byte));
-                mask_last(&mut self.unchanged, self.ops.len());
-            }
+            self.set_unchanged();
         }
         // MySQL logs a minimal `INSERT … VALUES ()` as one row without columns, which has no bytes (and refuses two of them).
         let bare = op == RowsOp::Insert && self.after.count == 0;
@@ -204,6 +209,88 @@ impl RowPlan {
         set_row_count(out, count_at, rows);
         close_record(out, record)?;
         Ok(Transcoded { rows, consumed: input.images.len() - rest.len() })
+    }
+
+    /// Counts the rows of an event and the bytes that their images would have in records. What [`RowPlan::transcode`] refuses is refused here.
+    pub fn measure(&mut self, input: &RowsInput<'_>) -> Result<RowsMeasure, EventError> {
+        let mut found = RowsMeasure::default();
+        let mut scratch = Vec::new();
+        let (op, mut rest) = (input.op, input.images);
+        let bare = op == RowsOp::Insert && rest.is_empty();
+        if input.partial_json || bare {
+            // Rare: the long way.
+            let mut input = *input;
+            loop {
+                scratch.clear();
+                let done = self.transcode(&input, &mut scratch, usize::MAX)?;
+                if done.rows == 0 {
+                    return Ok(found);
+                }
+                let body = scratch.get(crate::event::record::RECORD_HEAD_LEN..).unwrap_or(&[]);
+                found.rows += u64::from(done.rows);
+                found.bytes += crate::event::Rows::decode(op, body)?.images.len() as u64;
+                input.images = input.images.get(done.consumed..).unwrap_or(&[]);
+                if input.images.is_empty() {
+                    return Ok(found);
+                }
+            }
+        }
+        if op.has_before() {
+            self.before.select(&self.ops, input.before).ok_or_else(|| self.short_set())?;
+        }
+        if op.has_after() && self.after.select(&self.ops, input.after).ok_or_else(|| self.short_set())? {
+            self.set_unchanged();
+        }
+        while !rest.is_empty() {
+            let before = rest.len();
+            if op.has_before() {
+                found.bytes += self.image_bytes(&self.before, &mut rest, &mut scratch)?;
+            }
+            if op.has_after() {
+                found.bytes += self.image_bytes(&self.after, &mut rest, &mut scratch)?;
+            }
+            found.rows += 1;
+            if rest.len() == before {
+                return Err(EventError(format!("a row of {} has no bytes, but bytes are left", self.name)));
+            }
+        }
+        Ok(found)
+    }
+
+    /// What is not in the after set is unchanged.
+    fn set_unchanged(&mut self) {
+        self.unchanged.clear();
+        if self.after.count < self.ops.len() {
+            self.unchanged.extend(self.after.bits.iter().map(|byte| !byte));
+            mask_last(&mut self.unchanged, self.ops.len());
+        }
+    }
+
+    /// Takes one image and returns its bytes in a record.
+    #[inline]
+    fn image_bytes(&self, set: &SetPlan, rest: &mut &[u8], scratch: &mut Vec<u8>) -> Result<u64, EventError> {
+        let null_bytes = set.count.div_ceil(8);
+        let Some((nulls, tail)) = rest.split_at_checked(null_bytes) else { return Err(self.cut(None)) };
+        let any_null = match nulls.split_last() {
+            Some((last, whole)) => last & set.last_mask != 0 || whole.iter().any(|byte| *byte != 0),
+            None => false,
+        };
+        let mut walk = Walk { wire: tail, at: 0, kept: 0 };
+        let mut bytes = null_bytes as u64;
+        if any_null {
+            for (number, (column, op)) in set.ops.iter().enumerate() {
+                if nulls.get(number / 8).is_some_and(|byte| byte >> (number % 8) & 1 == 1) {
+                    continue;
+                }
+                bytes += walk.measure(*op, scratch).map_err(|cut| self.broken(*column, cut))?;
+            }
+        } else {
+            for (column, op) in &set.joined {
+                bytes += walk.measure(*op, scratch).map_err(|cut| self.broken(*column, cut))?;
+            }
+        }
+        *rest = tail.get(walk.at..).unwrap_or(&[]);
+        Ok(bytes)
     }
 
     /// The options in front of the after images of partial updates: bit 0 says that a bitmap over the table's JSON columns

@@ -95,6 +95,39 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// Walks over one value and returns the bytes that [`Walk::step`] would have written for it. `scratch` is for rare ones.
+    #[inline]
+    pub fn measure(&mut self, op: Op, scratch: &mut Vec<u8>) -> Result<u64, Cut> {
+        match op {
+            Op::Keep(bytes) => {
+                self.skip(bytes as usize)?;
+                Ok(u64::from(bytes))
+            }
+            Op::Short => {
+                let length = *self.wire.get(self.at).ok_or(Cut::Short)?;
+                self.skip(1 + usize::from(length))?;
+                Ok(1 + u64::from(length >> 7) + u64::from(length))
+            }
+            Op::Long => {
+                let raw = self.wire.get(self.at..).and_then(|rest| rest.first_chunk::<2>()).ok_or(Cut::Short)?;
+                let length = u16::from_le_bytes(*raw);
+                self.skip(2 + usize::from(length))?;
+                Ok(varint_len(length.into()) + u64::from(length))
+            }
+            Op::Blob(bytes) => {
+                let length = values::little(self.take(usize::from(bytes))?);
+                self.skip(length as usize)?;
+                Ok(varint_len(length) + length)
+            }
+            Op::Convert(convert) => {
+                self.kept = self.at;
+                scratch.clear();
+                self.convert(convert, scratch)?;
+                Ok(scratch.len() as u64)
+            }
+        }
+    }
+
     #[inline]
     fn skip(&mut self, bytes: usize) -> Result<(), Cut> {
         // Neither can overflow: `at` is within a slice and no length exceeds 32 bits.
@@ -207,6 +240,12 @@ impl<'a> Walk<'a> {
         out.extend_from_slice(&number.to_le_bytes());
         Ok(())
     }
+}
+
+/// Bytes of a LEB128 number.
+#[inline]
+fn varint_len(number: u64) -> u64 {
+    u64::from((64 - (number | 1).leading_zeros()).div_ceil(7))
 }
 
 /// What to do with a column; `None` when the kind was not made for it.

@@ -35,6 +35,8 @@ use crate::source::{Options, Source, Status, Step};
 
 /// A step ends when so many bytes of frames wait.
 const STEP_BYTES: usize = 256 << 10;
+/// Likewise of units, whose buffers should stay in the processor's cache until they are printed.
+const STEP_BYTES_IN_PROCESS: usize = 32 << 10;
 /// How far behind damage an intact event is looked for, in bytes.
 const LOOK_AHEAD_BYTES: usize = 64 << 20;
 /// The same in a stream, which must be held for that.
@@ -767,7 +769,7 @@ impl Special {
 impl Source for MySqlSource {
     fn step(&mut self, out: &mut FrameWriter) -> Result<Step> {
         // What the caller has not drained yet does not count.
-        self.step_until = out.len() + STEP_BYTES;
+        self.step_until = out.len() + if out.is_in_process() { STEP_BYTES_IN_PROCESS } else { STEP_BYTES };
         while !self.ended {
             if let Some(step) = self.read(out)? {
                 return Ok(step);

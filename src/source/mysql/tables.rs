@@ -12,7 +12,7 @@ use super::image::RowPlan;
 use super::table_map::{Family, TableMap};
 use crate::db::ddl::Schema;
 use crate::error::{Error, Result};
-use crate::event::{TableDefinition, own};
+use crate::event::{RowsOp, TableDefinition, own};
 use crate::frame::FrameWriter;
 
 /// Slots that are kept; servers give a table a new id each time that they open it.
@@ -29,6 +29,8 @@ pub struct Slot {
     pub key: u64,
     /// Whether its rows are wanted.
     pub kept: Keep,
+    /// Whether they are looked at, by operation.
+    pub looked_at: [bool; 3],
     /// Whether it holds an applier's state rows, which say where a transaction came from.
     pub applied: bool,
     payload_hash: u64,
@@ -42,6 +44,8 @@ pub trait Wanted {
     fn rename<'a>(&'a self, database: &'a str) -> &'a str;
     /// Whether rows of this table are wanted; the name is the source's.
     fn keeps(&self, database: &str, table: &str) -> Keep;
+    /// Whether rows of this operation are looked at.
+    fn looks_at(&self, op: RowsOp, table: &TableDefinition) -> bool;
 }
 
 /// What happens to the rows of a table.
@@ -148,8 +152,11 @@ impl Tables {
         if self.slots.len() >= SLOTS_MAX {
             self.slots.clear();
         }
+        let looked_at =
+            [RowsOp::Insert, RowsOp::Update, RowsOp::Delete].map(|op| wanted.looks_at(op, &defined.definition));
         let slot = Slot {
             body: body.to_vec(),
+            looked_at,
             definition: Rc::new(defined.definition),
             plan,
             key,

@@ -22,7 +22,7 @@ use std::collections::HashMap;
 use crate::db::ddl::Schema;
 use crate::error::{Class, Error, Result};
 use crate::event::filter::TableFilter;
-use crate::event::{Statement, own};
+use crate::event::{RowsOp, Statement, TableDefinition, own};
 use crate::frame::{Coordinate, End, FrameWriter, Incarnation, Kind, Progress, StreamHeader};
 use crate::source::mysql::compress;
 use crate::source::mysql::event::{self, Event, Format, kind};
@@ -36,7 +36,7 @@ use crate::source::mysql::table_map::Family;
 use crate::source::mysql::tables::{Keep, Tables, Wanted};
 use crate::source::mysql::windows::Windows;
 use crate::source::mysql::writeset::Writeset;
-use crate::source::{Options, WindowMode};
+use crate::source::{Look, Options, WindowMode};
 
 /// Files of LOAD DATA statements of MySQL 4 that may be open at once.
 const LOADS_MAX: usize = 1024;
@@ -105,6 +105,7 @@ pub struct Decoder {
 struct Rules {
     filter: TableFilter,
     system_tables: bool,
+    look: Look,
 }
 
 impl Wanted for Rules {
@@ -120,6 +121,10 @@ impl Wanted for Rules {
         } else {
             Keep::Filtered
         }
+    }
+
+    fn looks_at(&self, op: RowsOp, table: &TableDefinition) -> bool {
+        self.look.rows.as_ref().is_none_or(|look| look.looks_at(op, table))
     }
 }
 
@@ -205,7 +210,11 @@ impl Decoder {
             inflated: Vec::new(),
             system_rows: 0,
             annotate: !options.no_annotate,
-            rules: Rules { filter: options.filter.clone(), system_tables: options.system_tables },
+            rules: Rules {
+                filter: options.filter.clone(),
+                system_tables: options.system_tables,
+                look: options.look.clone(),
+            },
             started: false,
         };
         decoder_notes.into_iter().for_each(|note| decoder.note(note));

@@ -161,6 +161,24 @@ impl Decoder {
             return Ok(());
         }
         let key = slot.key;
+        let mut input = RowsInput {
+            op: parts.op,
+            before: parts.before,
+            after: parts.after,
+            images: parts.images,
+            partial_json,
+            time_s: event.header.timestamp,
+        };
+        if !slot.looked_at[parts.op as usize] {
+            let (mut counted, mut bytes) = (None, parts.images.len() as u64);
+            if self.rules.look.passed_count {
+                let measured = slot.plan.measure(&input).map_err(|EventError(what)| event.damage(what))?;
+                (counted, bytes) = (Some((key, parts.op, measured.rows)), measured.bytes);
+            }
+            self.group.pass(counted, bytes)?;
+            self.after_record(out);
+            return Ok(());
+        }
         match self.tables.announcement_of(parts.id) {
             Announcement::Done => {}
             announcement => {
@@ -174,6 +192,13 @@ impl Decoder {
                 self.tables.announce(parts.id, out);
             }
         }
+        if self.rules.look.sizes_only {
+            let Some(slot) = self.tables.get(parts.id) else { return Ok(()) };
+            let measured = slot.plan.measure(&input).map_err(|EventError(what)| event.damage(what))?;
+            self.group.measure(key, parts.op, measured.rows, measured.bytes);
+            self.after_record(out);
+            return Ok(());
+        }
         if !self.group.annotation.is_empty() {
             let (time_s, text) = (self.group.annotation_time, std::mem::take(&mut self.group.annotation));
             let statement = Statement { sql: text.as_slice().into(), time_s, ..Statement::default() };
@@ -181,14 +206,6 @@ impl Decoder {
             self.group.annotation = text;
             self.group.annotation.clear();
         }
-        let mut input = RowsInput {
-            op: parts.op,
-            before: parts.before,
-            after: parts.after,
-            images: parts.images,
-            partial_json,
-            time_s: event.header.timestamp,
-        };
         // Also without images: a row may have no columns, and then no bytes.
         while let Some(slot) = self.tables.get(parts.id) {
             let done = slot

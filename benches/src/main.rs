@@ -21,6 +21,7 @@ mod report;
 #[allow(dead_code, reason = "the tests' harness; the benchmarks use a part of it")]
 #[path = "../../tests/common/server.rs"]
 mod server;
+mod ship;
 
 /// What the environment asks for.
 pub struct Settings {
@@ -48,9 +49,12 @@ fn main() -> Result<()> {
             "logs" => show_logs(&settings)?,
             "decode" => decode::run(&settings)?,
             "queue" => queue::run(&settings)?,
+            "ship" => ship::run(&settings)?,
             "apply-sqlite" => apply::sqlite(&settings)?,
             "apply-mariadb" => apply::mariadb(&settings)?,
-            other => bail!("no suite is called {other}; there are: logs, decode, queue, apply-sqlite, apply-mariadb"),
+            other => {
+                bail!("no suite is called {other}; there are: logs, decode, queue, ship, apply-sqlite, apply-mariadb")
+            }
         }
     }
     Ok(())

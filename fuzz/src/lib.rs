@@ -6,6 +6,7 @@
 pub mod binlog;
 pub mod binlog_rows;
 pub mod sqlite;
+pub mod wire;
 
 use std::collections::HashMap;
 

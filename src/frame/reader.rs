@@ -156,6 +156,16 @@ impl<R: Read> FrameReader<R> {
         self.filled - self.start >= HEADER_LEN
     }
 
+    /// Whether the next call needs no more input: a whole frame is in the buffer, or what no frame begins with.
+    pub fn has_whole_buffered(&self) -> bool {
+        let have = self.buffer.get(self.start..self.filled).unwrap_or(&[]);
+        match have.first_chunk::<HEADER_LEN>().map(|head| Header::decode(head, self.at)) {
+            None => false,
+            Some(Ok(header)) => have.len() - HEADER_LEN >= header.length as usize,
+            Some(Err(_)) => true,
+        }
+    }
+
     /// The input.
     pub fn get_ref(&self) -> &R {
         &self.input

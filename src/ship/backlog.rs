@@ -120,7 +120,7 @@ impl Backlog {
             }
             let between = checker.open_transaction().is_none();
             let full = bytes.len() >= PIECE_BYTES * if between { 1 } else { 4 };
-            if full || !frames.has_buffered() {
+            if full || !frames.has_whole_buffered() {
                 let tail = between.then(|| tail.clone());
                 let piece = (std::mem::take(&mut bytes), std::mem::take(&mut definitions), units, tail);
                 if !self.push(piece)? {

@@ -52,6 +52,8 @@ pub struct Options {
     pub rate_limit: Option<u64>,
     /// What the server shows.
     pub report_name: String,
+    /// A random number that tells this process from others with the same key.
+    pub session: u64,
     /// Ends the work behind the transaction at hand.
     pub stop: Arc<AtomicBool>,
 }
@@ -119,6 +121,7 @@ impl Options {
             capabilities: if self.level.is_some() { capability::ZSTD } else { 0 },
             agent: AGENT.to_owned(),
             report_name: self.report_name.clone(),
+            session: self.session,
             net_timeout_ms: millis(self.net_timeout),
             ..Hello::default()
         }
@@ -477,7 +480,8 @@ fn to_output(
     observer.connected(session.port.peer(), &reached).map_err(Failure::Final)?;
     let pace = Pace::new(options.rate_limit);
     let port = session.port.clone();
-    let result = receive::into_reader(&session.port, WINDOW_BYTES, pace, |stream| {
+    let stopped = || options.stop.load(Ordering::Relaxed);
+    let result = receive::into_reader(&session.port, WINDOW_BYTES, pace, &options.stop, |stream| {
         let mut frames = FrameReader::new(stream);
         let mut checker = Checker::contiguous();
         let mut tail = Tail::default();
@@ -495,10 +499,13 @@ fn to_output(
                 out.clear();
                 done.map_err(|error| Error::io("standard output", error))
             };
-            if !frames.has_buffered() || out.len() >= 256 << 10 {
+            if !frames.has_whole_buffered() || out.len() >= 256 << 10 {
                 flush(&mut out)?;
             }
-            if options.stop.load(Ordering::Relaxed) && checker.open_transaction().is_none() {
+            if stopped() {
+                if checker.open_transaction().is_some() {
+                    return flush(&mut out);
+                }
                 let position = tail.position().unwrap_or_default();
                 let end = crate::frame::End {
                     reached: position.end,
@@ -510,7 +517,13 @@ fn to_output(
                 out.extend_from_slice(writer.bytes());
                 return flush(&mut out);
             }
-            let Some(frame) = frames.next().map_err(|error| error.into_error(name))? else { break };
+            let frame = match frames.next() {
+                Ok(Some(frame)) => frame,
+                // Stopped: what is not whole is not waited for.
+                Ok(None) | Err(_) if stopped() => continue,
+                Ok(None) => break,
+                Err(error) => return Err(error.into_error(name)),
+            };
             let step = checker.frame(&frame).map_err(|error| Error::from(error).in_file(name))?;
             write_frame(&frame, &mut out);
             tail.step(&step);

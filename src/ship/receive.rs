@@ -1,6 +1,7 @@
 //! The receiving side: what comes goes through `queue::intake`, and what is durable is acknowledged.
 
 use std::io::{self, Read};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -57,13 +58,18 @@ pub(super) struct StreamReader {
     at: usize,
     unpacker: Unpacker,
     pace: Pace,
+    /// Ends the stream between messages.
+    stop: Option<Arc<AtomicBool>>,
     shared: Shared,
 }
 
 impl StreamReader {
     fn next_piece(&mut self) -> io::Result<bool> {
-        const PATIENCE: Duration = Duration::from_secs(3600);
+        const PATIENCE: Duration = Duration::from_millis(200);
         loop {
+            if self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::Relaxed)) {
+                return Ok(false);
+            }
             match self.port.recv(PATIENCE) {
                 Ok(None) => {}
                 Ok(Some(Message::Data(data))) => {
@@ -128,7 +134,7 @@ impl Read for StreamReader {
 }
 
 /// The stream of `port`, which was granted `window` bytes.
-fn reader(port: &Port, window: u64, pace: Pace, shared: &Shared) -> StreamReader {
+fn reader(port: &Port, window: u64, pace: Pace, stop: Option<Arc<AtomicBool>>, shared: &Shared) -> StreamReader {
     StreamReader {
         port: port.clone(),
         window,
@@ -139,6 +145,7 @@ fn reader(port: &Port, window: u64, pace: Pace, shared: &Shared) -> StreamReader
         at: 0,
         unpacker: Unpacker::default(),
         pace,
+        stop,
         shared: shared.clone(),
     }
 }
@@ -158,13 +165,19 @@ pub(super) fn into_queue(
     on_durable: OnDurable<'_>,
 ) -> Result<intake::Counts, Failure> {
     let shared = Shared::default();
-    let stored =
-        intake::put(reader(port, window, pace, &shared), port.peer(), writer, options, None, &mut |tail, counts| {
+    let stored = intake::put(
+        reader(port, window, pace, None, &shared),
+        port.peer(),
+        writer,
+        options,
+        None,
+        &mut |tail, counts| {
             let ack = Ack { units: counts.units, reached: Reached::of(tail), waiting: String::new() };
             // A peer that is gone learns it when it comes again.
             let _ = port.send(&Message::Ack(Box::new(ack)));
             on_durable(tail, counts)
-        });
+        },
+    );
     let seen = shared.take();
     let failure = match (stored, seen.ending) {
         (Ok(counts), Ending::End) => {
@@ -206,10 +219,11 @@ pub(super) fn into_reader<T>(
     port: &Port,
     window: u64,
     pace: Pace,
+    stop: &Arc<AtomicBool>,
     take: impl FnOnce(StreamReader) -> Result<T>,
 ) -> Result<T, Failure> {
     let shared = Shared::default();
-    let taken = take(reader(port, window, pace, &shared));
+    let taken = take(reader(port, window, pace, Some(Arc::clone(stop)), &shared));
     let seen = shared.take();
     match (taken, seen.ending) {
         (Ok(value), _) => {

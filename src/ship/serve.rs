@@ -4,8 +4,8 @@
 //! [`STRANGERS_MAX`] such exist: one more, and the oldest is closed, so that a flood of idle sockets keeps nobody out who is
 //! quick. After that it counts against `connections`, and against what its key may have.
 //!
-//! One connection serves one channel (rule 8). A second one of the same key, for the same thing, takes its place: the first is half-open
-//! more often than not.
+//! One connection serves one channel (rule 8). A second one of the same client process, for the same thing, takes its place: the
+//! first must be half-open. Of two processes, the second is told to try again, as at the lock of a queue.
 //!
 //! When `stop` is set no connection is accepted any more, every session ends behind the transaction at hand, and each client is told
 //! to come again.
@@ -118,8 +118,8 @@ struct Sessions {
 #[derive(Debug)]
 struct AtWork {
     key: Option<PublicKey>,
-    /// Verb, channel and reader, once they are known.
-    what: Option<(Verb, String, String)>,
+    /// Verb, channel, reader and the client's process, once they are known.
+    what: Option<(Verb, String, String, u64)>,
     stop: Arc<AtomicBool>,
     port: Option<Port>,
 }
@@ -390,7 +390,7 @@ impl Server {
             return self.probe(port, hello, channel).map_err(|error| refuse(port, error.into()));
         }
         let reader = self.reader_name(peer, hello).map_err(|error| refuse(port, error.into()))?;
-        let takes_over = self.take_place(peer, hello.verb, channel, &reader);
+        let takes_over = self.take_place(peer, hello, channel, &reader);
         match takes_over {
             Ok(wait) if hello.verb == Verb::Put => self.put(port, peer, hello, channel, stop, wait),
             Ok(_) => self.get(port, peer, hello, channel, &reader, stop),
@@ -413,11 +413,11 @@ impl Server {
         fold_name("reader", &format!("{base}-{}", hello.reader))
     }
 
-    /// Whether an earlier connection of the same key does the same: then it is ended.
-    fn take_place(&self, peer: &Peer, verb: Verb, channel: &str, reader: &str) -> Result<bool> {
+    /// Whether an earlier connection of the same client does the same: then it is ended.
+    fn take_place(&self, peer: &Peer, hello: &Hello, channel: &str, reader: &str) -> Result<bool> {
         let mut sessions = self.sessions();
-        let what = (verb, channel.to_owned(), reader.to_owned());
-        let exclusive = verb == Verb::Put || !reader.is_empty();
+        let what = (hello.verb, channel.to_owned(), reader.to_owned(), hello.session);
+        let exclusive = hello.session != 0;
         let mut taken = false;
         for (id, other) in &sessions.at_work {
             if *id != peer.id && exclusive && other.key == peer.key && other.what.as_ref() == Some(&what) {

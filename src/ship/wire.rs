@@ -72,6 +72,7 @@ mod tag {
     pub const CHANNEL: u8 = 7;
     pub const REPORT_NAME: u8 = 8;
     pub const CREDIT: u8 = 9;
+    pub const SESSION: u8 = 10;
     pub const POSITION: u8 = 11;
     pub const IN_SNAPSHOT: u8 = 13;
     pub const FOLLOW: u8 = 15;
@@ -144,6 +145,8 @@ pub struct Hello {
     pub agent: String,
     /// The name under which the client wants to be seen in the server's report.
     pub report_name: String,
+    /// A random number of the client's process: a connection of the same one takes the place of an earlier one.
+    pub session: u64,
     /// After this many milliseconds without a byte it gives up.
     pub net_timeout_ms: u64,
     /// To get: bytes of `data` that the server may send at first.
@@ -379,6 +382,7 @@ impl Message {
                     .bytes_unless_empty(tag::AGENT, hello.agent.as_bytes())
                     .bytes_unless_empty(tag::REPORT_NAME, hello.report_name.as_bytes())
                     .number(tag::NET_TIMEOUT, hello.net_timeout_ms)
+                    .number_unless_0(tag::SESSION, hello.session)
                     .number_unless_0(tag::CREDIT, hello.credit)
                     .number_unless_0(tag::FOLLOW, hello.follow.into())
                     .bytes_unless_empty(tag::READER, hello.reader.as_bytes())
@@ -518,6 +522,7 @@ fn hello(mut fields: Fields<'_>) -> Result<Hello, WireError> {
             tag::AGENT => out.agent = text(name, value)?,
             tag::REPORT_NAME => out.report_name = text(name, value)?,
             tag::NET_TIMEOUT => out.net_timeout_ms = number(name, value)?,
+            tag::SESSION => out.session = number(name, value)?,
             tag::CREDIT => out.credit = number(name, value)?,
             tag::POSITION => out.reached.position = position(name, value)?,
             tag::IN_SNAPSHOT => out.reached.in_snapshot = number(name, value)? != 0,
@@ -644,12 +649,14 @@ pub struct Decoder {
     start: usize,
     filled: usize,
     data_allowed: bool,
+    /// A message has come, so the peer does speak the protocol.
+    spoken: bool,
 }
 
 impl Decoder {
     /// Before the peer was welcomed only control messages are let in.
     pub fn new() -> Decoder {
-        Decoder { buffer: Vec::new(), start: 0, filled: 0, data_allowed: false }
+        Decoder { buffer: Vec::new(), start: 0, filled: 0, data_allowed: false, spoken: false }
     }
 
     /// `data` may come from now on.
@@ -695,6 +702,7 @@ impl Decoder {
         let Some(payload) = rest.get(..head.length) else { return Ok(None) };
         let message = Message::decode(head, payload)?;
         self.start += HEADER_LEN + head.length;
+        self.spoken = true;
         Ok(Some(message))
     }
 
@@ -704,10 +712,10 @@ impl Decoder {
         let what = KINDS.iter().find(|(number, _)| *number == kind);
         let Some((_, what)) = what else {
             // Something that is not ours at all is named as such.
-            return Err(if self.data_allowed { WireError::Unknown(kind) } else { WireError::Magic });
+            return Err(if self.spoken { WireError::Unknown(kind) } else { WireError::Magic });
         };
         if zero_a != 0 || zero_b != 0 || flags & !ZSTD != 0 || (flags != 0 && kind != DATA) {
-            return Err(if self.data_allowed { WireError::Invalid(what) } else { WireError::Magic });
+            return Err(if self.spoken { WireError::Invalid(what) } else { WireError::Magic });
         }
         let limit = match kind {
             DATA if !self.data_allowed => return Err(WireError::Order("data")),
@@ -745,6 +753,7 @@ mod tests {
                 capabilities: capability::ZSTD,
                 agent: "rlog 1".into(),
                 report_name: "me".into(),
+                session: 77,
                 net_timeout_ms: 60_000,
                 credit: 1 << 22,
                 reached: reached.clone(),

@@ -107,13 +107,13 @@ fn following_carries_what_comes_and_a_signal_ends_it_well() {
         .arg(hosts.path("near"))
         .spawn()
         .unwrap();
+    until("the first arrive", || hosts.path("far").exists() && hosts.held("far").len() == 2);
     let mut pull = Command::new(SHIP)
         .args(["pull", "--follow", "--connect-retry", "20ms", "--from", &format!("tls://127.0.0.1:{}", server.port)])
         .args(hosts.identity())
         .arg(hosts.path("third"))
         .spawn()
         .unwrap();
-    until("the first arrive", || hosts.path("far").exists() && hosts.held("far").len() == 2);
     let (more, sent) = stream([100, 200, 300, 400]);
     hosts.fill("near", &more);
     until("more arrive", || hosts.held("far").len() == 4);

@@ -3,5 +3,9 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod cuts;
 mod ends;
 mod hosts;
+mod kills;
+mod peers;
+mod stdio;

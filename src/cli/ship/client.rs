@@ -21,7 +21,9 @@ fn options(client: &Client, address: &str) -> Result<Options> {
     let channel = queue::fold_name("channel", address.channel.as_deref().unwrap_or(&client.channel))?;
     let identity = if address.is_tls() { Some(identity(client, &address)?) } else { None };
     let common = &client.common;
+    let session = getrandom::u64().map_err(|error| Error::new(Class::Io, format!("no random numbers: {error}")))?;
     Ok(Options {
+        session,
         address,
         channel,
         identity,

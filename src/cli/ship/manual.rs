@@ -81,8 +81,8 @@ What the client asked ssh to run (SSH_ORIGINAL_COMMAND) is not looked at.";
 
 const LIMITS: &str = "\
 Before a key is known, a connection may take --handshake-timeout; at most 64 such exist, and one more closes the oldest. A peer that is silent, takes nothing, or does not finish a message for --net-timeout is
-cut off; heartbeats keep an idle connection alive. A connection may be ahead of its receiver by 4 MiB and occupies at most about 32 MiB. A second connection of the same key for the same channel and verb takes
-the place of the first.
+cut off; heartbeats keep an idle connection alive. A connection may be ahead of its receiver by 4 MiB and occupies at most about 32 MiB. A client that connects again
+takes the place of its own earlier connection; another process that pushes into the same channel is told to try again (75).
 
 --space-limit holds a sender back, --min-free refuses it (75), and neither drops anything.
 
@@ -93,7 +93,7 @@ Version 1. TLS 1.3 with raw public keys (RFC 7250, Ed25519) on both sides and th
 little-endian), payload. Control messages are at most 16 KiB; their payload is fields as in rlog-format(5): tag, length, value; an odd tag must be understood.
 
 = 1 hello
-The client's first message: 8 bytes of magic (0x89 RLSHIP and a line feed), then protocol versions (tags 1, 3), verb (5: 1 put, 2 get), channel (7), capabilities (4: 1 zstd), net time-out in ms (6); to get also what its queue durably holds (11 position, 13 inside of a snapshot), first credit (9), whether to
+The client's first message: 8 bytes of magic (0x89 RLSHIP and a line feed), then protocol versions (tags 1, 3), verb (5: 1 put, 2 get), channel (7), a random number of the process (10), capabilities (4: 1 zstd), net time-out in ms (6); to get also what its queue durably holds (11 position, 13 inside of a snapshot), first credit (9), whether to
 follow (15), reader (17). With 19 it only asks.
 = 2 welcome
 The answer: version (3), capabilities that both have, net time-out, first credit (to put), and what the server's queue durably holds (11, 13). A sender goes on from there.

@@ -1,0 +1,73 @@
+//! The protocol over pipes, as sshd would run it.
+
+use predicates::str::contains;
+
+use crate::common::rlog;
+use crate::hosts::{Hosts, SHIP, stream};
+
+fn through(hosts: &Hosts, verb: &str, arguments: &str) -> assert_cmd::Command {
+    let mut command = rlog("rlog-ship");
+    let address = format!("exec:{SHIP} serve --stdio {arguments} {}", hosts.path("far").display());
+    command.args([verb, if verb == "push" { "--to" } else { "--from" }, &address, "--retry-count", "0"]);
+    command
+}
+
+#[test]
+fn pipes_carry_the_same_protocol() {
+    let hosts = Hosts::new();
+    let (bytes, sent) = stream([100, 2_000_000, 300]);
+    through(&hosts, "push", "").write_stdin(&bytes[..]).assert().success().stdout("").stderr("");
+    assert_eq!(hosts.held("far"), sent);
+    through(&hosts, "pull", "").arg(hosts.path("near")).assert().success().stdout("").stderr("");
+    assert_eq!(hosts.held("near"), sent);
+}
+
+#[test]
+fn the_forced_command_says_what_may_be_done() {
+    let hosts = Hosts::new();
+    let (bytes, sent) = stream([100]);
+    let refused = |assert: assert_cmd::assert::Assert| assert.code(77).stderr(contains("may not"));
+    refused(through(&hosts, "push", "--get-only").write_stdin(&bytes[..]).assert());
+    refused(through(&hosts, "pull", "--put-only").arg("-").assert());
+    refused(through(&hosts, "push", "--channel shop").write_stdin(&bytes[..]).assert());
+    assert!(!hosts.path("far").exists());
+    through(&hosts, "push", "--put-only --channel Shop")
+        .args(["--channel", "shop"])
+        .write_stdin(&bytes[..])
+        .assert()
+        .success();
+    assert_eq!(crate::hosts::held(&hosts.path("far"), "shop"), sent);
+}
+
+#[test]
+fn what_the_client_asked_ssh_to_run_is_nobodys_business() {
+    let hosts = Hosts::new();
+    let (bytes, sent) = stream([100]);
+    let evil = hosts.path("evil");
+    for command in [
+        format!("touch {}", evil.display()),
+        format!("$(touch {0}); `touch {0}`; rlog-ship serve --stdio --get-only {0}", evil.display()),
+        "rlog-ship serve --stdio --channel other /etc".to_owned(),
+        "\n\0\u{1b}[2J".replace('\0', ""),
+    ] {
+        let mut push = through(&hosts, "push", "--put-only --channel default");
+        push.env("SSH_ORIGINAL_COMMAND", command).write_stdin(&bytes[..]).assert().success();
+        let mut pull = through(&hosts, "pull", "--put-only");
+        pull.env("SSH_ORIGINAL_COMMAND", "rlog-ship serve --stdio").arg("-").assert().code(77);
+    }
+    assert!(!evil.exists());
+    assert_eq!(hosts.held("far"), sent);
+}
+
+#[test]
+fn garbage_on_standard_input_is_named_and_harmless() {
+    let hosts = Hosts::new();
+    let mut serve = rlog("rlog-ship");
+    serve.args(["serve", "--stdio"]).arg(hosts.path("far")).write_stdin("ls -l\nexit\n");
+    serve.assert().code(65).stderr(contains("does not speak"));
+    let mut cat = rlog("rlog-ship");
+    cat.args(["pull", "--from", "exec:cat /dev/null", "--retry-count", "0", "-"]).assert().code(75);
+    let mut echo = rlog("rlog-ship");
+    echo.args(["pull", "--from", "exec:echo Welcome to Debian GNU/Linux", "--retry-count", "0", "-"]).assert().code(65);
+    assert!(!hosts.path("far").exists());
+}

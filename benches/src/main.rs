@@ -16,6 +16,9 @@ mod apply;
 mod decode;
 mod logs;
 mod measure;
+#[allow(dead_code, reason = "the tests' harness; the benchmarks use a part of it")]
+#[path = "../../tests/common/nats.rs"]
+mod nats;
 mod queue;
 mod report;
 #[allow(dead_code, reason = "the tests' harness; the benchmarks use a part of it")]
@@ -48,13 +51,17 @@ fn main() -> Result<()> {
         match suite.as_str() {
             "logs" => show_logs(&settings)?,
             "decode" => decode::run(&settings)?,
-            "queue" => queue::run(&settings)?,
+            "queue" => {
+                queue::run(&settings)?;
+                queue::backends(&settings)?;
+            }
+            "queue-backends" => queue::backends(&settings)?,
             "ship" => ship::run(&settings)?,
             "apply-sqlite" => apply::sqlite(&settings)?,
             "apply-mariadb" => apply::mariadb(&settings)?,
-            other => {
-                bail!("no suite is called {other}; there are: logs, decode, queue, ship, apply-sqlite, apply-mariadb")
-            }
+            other => bail!(
+                "no suite is called {other}; there are: logs, decode, queue, queue-backends, ship, apply-sqlite, apply-mariadb"
+            ),
         }
     }
     Ok(())

@@ -1,10 +1,13 @@
 //! How fast a queue takes frames, beside the same bytes written and synced in the same batches by the simplest program there is.
 
 use std::fs;
+use std::path::Path;
+use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::measure::{self, Contestant, Rate, Work};
+use crate::nats::NatsCluster;
 use crate::report::{self, Run};
 use crate::{Settings, decode, logs, peer, program, repository};
 
@@ -62,4 +65,91 @@ pub fn run(settings: &Settings) -> Result<()> {
         .write(repository(), &report::folder(repository()))?;
     let _ = fs::remove_dir_all(&work);
     Ok(())
+}
+
+const BACKENDS_WORDS: &str = "`rlog-queue put` from a file of frames in the page cache, then `rlog-queue get` of the same queue, per backend, in turns: a directory,
+tables of a SQLite file, and JetStream with one server and one copy, and with three servers, three copies and `sync_interval: always`, all on this
+machine and the same file system. MB of frames and transactions per second of wall-clock time; CPU time is the client's alone.";
+
+/// Put and get of every backend.
+pub fn backends(settings: &Settings) -> Result<()> {
+    let work = settings.logs.join("queue-backends");
+    let _ = fs::remove_dir_all(&work);
+    fs::create_dir_all(&work)?;
+    let one = NatsCluster::start(1, "", "");
+    let three = NatsCluster::start(3, "sync_interval: always", "");
+    let mut contestants = Vec::new();
+    for log in logs::logs(&settings.logs, settings.scale)? {
+        let frames = decode::extracted(&program(""), &[&log.load])?.context("rlog-extract fails")?;
+        let bytes = fs::metadata(&frames)?.len();
+        let transactions = count(&work, &frames)?;
+        let place = |name: &str| work.join(format!("{}-{name}", log.name)).display().to_string();
+        let queues = [
+            ("directory", place("spool")),
+            ("sqlite", format!("sqlite:{}", place("queue.db"))),
+            ("nats, 1 server", one.url(&format!("B{}", log.name), "timeout=120")),
+            ("nats, 3 servers, synced", three.url(&format!("B{}", log.name), "replicas=3&timeout=120")),
+        ];
+        for (name, address) in queues {
+            let command = |verb: &str| vec![program("rlog-queue").into(), verb.into(), address.clone().into()];
+            let mut add = |who: String, command, stdin, before: Option<Box<dyn FnMut() -> Result<()>>>| {
+                contestants.push(Contestant {
+                    work: Work::Program { command, stdin },
+                    before,
+                    bytes,
+                    rows: log.rows,
+                    transactions,
+                    ..Contestant::program(log.name, &who, vec![])
+                });
+            };
+            let (queue, work) = (address.clone(), work.clone());
+            let fresh = move || empty(&queue, &work);
+            add(format!("put, {name}"), command("put"), Some(frames.clone()), Some(Box::new(fresh)));
+            add(format!("get, {name}"), command("get"), None, None);
+        }
+    }
+    contestants.push(measure::fsync_probe(&settings.logs));
+    let rate = Rate::Megabytes;
+    let samples = measure::interleaved(&mut contestants, settings.rounds, rate)?;
+    let versions = vec![format!("scale {}, {} rounds", settings.scale, settings.rounds)];
+    Run {
+        suite: "queue-backends",
+        words: BACKENDS_WORDS,
+        rate,
+        contestants: &contestants,
+        samples: &samples,
+        versions,
+    }
+    .write(repository(), &report::folder(repository()))?;
+    let _ = fs::remove_dir_all(&work);
+    Ok(())
+}
+
+/// Removes a queue; on JetStream what is in it, if it is there.
+fn empty(address: &str, work: &Path) -> Result<()> {
+    if address.starts_with("nats:") {
+        Command::new(program("rlog-queue")).args(["reset", address]).output()?;
+        return Ok(());
+    }
+    let path = address.trim_start_matches("sqlite:");
+    for entry in fs::read_dir(work)? {
+        let entry = entry?.path();
+        // The database's journal and locks stand beside it.
+        if entry.display().to_string().starts_with(path) {
+            if entry.is_dir() { fs::remove_dir_all(entry)? } else { fs::remove_file(entry)? }
+        }
+    }
+    Ok(())
+}
+
+/// Transactions in a file of frames, as `put` counts them.
+fn count(work: &Path, frames: &Path) -> Result<u64> {
+    let spool = work.join("count");
+    let put =
+        Command::new(program("rlog-queue")).args(["put", "-v"]).arg(&spool).stdin(fs::File::open(frames)?).output()?;
+    let text = String::from_utf8_lossy(&put.stderr).into_owned();
+    ensure!(put.status.success(), "rlog-queue put: {text}");
+    fs::remove_dir_all(&spool)?;
+    let before = text.split(" transactions stored").next().context("put counts")?;
+    before.rsplit(' ').next().context("put counts")?.parse().context("put counts")
 }

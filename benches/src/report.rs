@@ -123,11 +123,14 @@ impl Run<'_> {
             let baselines = of_case().map(|(_, contestant)| contestant.baselines).next().unwrap_or_default();
             let unit = self.rate.unit();
             let per = if self.rate == Rate::MegabytesPerCpu { "CPU-s" } else { "s" };
-            let _ = write!(text, "\n## {case}\n\n| | {unit} [range] | k rows/{per} | CPU s | peak MiB |");
+            let _ = write!(
+                text,
+                "\n## {case}\n\n| | {unit} [range] | k rows/{per} | transactions/{per} | CPU s | peak MiB |"
+            );
             for baseline in baselines {
                 let _ = write!(text, " x {} |", cell(baseline));
             }
-            let _ = writeln!(text, "\n|---|---|---|---|---|{}", "---|".repeat(baselines.len()));
+            let _ = writeln!(text, "\n|---|---|---|---|---|---|{}", "---|".repeat(baselines.len()));
             let rate_of = |index: usize| self.median(index, |sample, contestant| self.rate.of(sample, contestant));
             for (index, contestant) in of_case() {
                 let Some((rate, low, high)) = rate_of(index) else {
@@ -143,11 +146,16 @@ impl Run<'_> {
                     let seconds = if self.rate == Rate::MegabytesPerCpu { sample.cpu() } else { sample.wall };
                     contestant.rows as f64 / 1e3 / seconds
                 });
+                let transactions = middle(&|sample, contestant| {
+                    let seconds = if self.rate == Rate::MegabytesPerCpu { sample.cpu() } else { sample.wall };
+                    contestant.transactions as f64 / seconds
+                });
+                let transactions = if transactions > 0.0 { format!("{transactions:.0}") } else { "-".to_owned() };
                 let cpu = middle(&|sample, _| sample.cpu());
                 let peak = middle(&|sample, _| sample.peak_mib);
                 let _ = write!(
                     text,
-                    "| {} | {rate:.0} [{low:.0}-{high:.0}] | {rows:.0} | {cpu:.2} | {peak:.0} |",
+                    "| {} | {rate:.0} [{low:.0}-{high:.0}] | {rows:.0} | {transactions} | {cpu:.2} | {peak:.0} |",
                     cell(&contestant.who)
                 );
                 for baseline in baselines {

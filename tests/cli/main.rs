@@ -6,4 +6,5 @@ mod common;
 
 mod dump;
 mod queue;
+mod queue_backends;
 mod usage;

@@ -1,12 +1,26 @@
 //! Consecutive source transactions that become one target transaction. The target only ever shows states that existed on the source.
 
 use super::input::Transaction;
-use crate::frame::{Coordinate, Incarnation};
+use crate::frame::{Begin, Coordinate, Incarnation};
 use crate::queue::Mark;
 use crate::target::StateRow;
 
 /// Payload bytes after which a batch is full.
 pub const BYTES_MAX: u64 = 4 << 20;
+
+/// Where a transaction came from, oldest first: the targets that it passed through; for one that passed through none, the server that first
+/// executed it, as `server-ID`. So it is known when it comes home, also to a server that no applier had written to before.
+pub fn origins(begin: &Begin) -> Vec<String> {
+    match (begin.origins.as_slice(), begin.server_id) {
+        ([], 1..) => vec![server_origin(begin.server_id)],
+        (origins, _) => origins.to_vec(),
+    }
+}
+
+/// A server as an origin.
+pub fn server_origin(server_id: u32) -> String {
+    format!("server-{server_id}")
+}
 
 /// A batch that is being gathered.
 #[derive(Debug, Default)]
@@ -35,7 +49,7 @@ impl Batch {
     /// Whether `transaction` may join: same life and file of the source, same origins (rule 12).
     pub fn admits(&self, transaction: &Transaction) -> bool {
         self.admits_place(transaction.position.incarnation, transaction.position.txid)
-            && self.transactions.last().is_none_or(|last| last.begin.origins == transaction.begin.origins)
+            && self.transactions.last().is_none_or(|last| origins(&last.begin) == origins(&transaction.begin))
     }
 
     /// Whether what stands at `at` may join.
@@ -104,7 +118,7 @@ impl StateRow {
     /// Counts a source transaction in. The origins are those of the first, since a batch does not mix them.
     fn add(&mut self, transaction: &Transaction) {
         if self.transactions == 0 {
-            self.origins.clone_from(&transaction.begin.origins);
+            self.origins = origins(&transaction.begin);
         }
         self.transactions += 1;
         self.rows +=

@@ -80,6 +80,8 @@ pub struct Options {
     pub dead_letter: Option<PathBuf>,
     /// A file that holds the applied position, for whoever tells the source what it may forget.
     pub cursor: Option<PathBuf>,
+    /// Apply also what was first executed by the target server itself, by its server id.
+    pub same_server_id: bool,
     /// Snapshots may replace rows that are there.
     pub replace: bool,
     /// How long to wait for another run of the channel.
@@ -105,6 +107,7 @@ impl Default for Options {
             delay: Duration::ZERO,
             dead_letter: None,
             cursor: None,
+            same_server_id: false,
             replace: false,
             lock_wait: Duration::ZERO,
             settings: Settings::default(),

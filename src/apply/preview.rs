@@ -13,6 +13,7 @@ use super::body::Part;
 use super::input::{Input, Transaction, Unit};
 use super::options::{From, Init, Options, Until};
 use super::rules::Rules;
+use super::run::own_origins;
 use super::state::{Reached, Verdict, facts};
 use super::tables::Definitions;
 use super::xa;
@@ -53,9 +54,12 @@ pub fn preview(
     stop: &Arc<AtomicBool>,
     sink: &mut dyn Write,
 ) -> Result<Counts> {
-    let (state, uuid) = match target {
-        Some(target) => (target.state(&options.channel)?, target.uuid()?),
-        None => (None, None),
+    let (state, own) = match target {
+        Some(target) => {
+            let uuid = target.uuid()?.unwrap_or_default();
+            (target.state(&options.channel)?, own_origins(target, &uuid, options)?)
+        }
+        None => (None, Vec::new()),
     };
     let mut gtid_base = state.as_ref().and_then(|state| state.facts.get(facts::GTID_BASE).cloned());
     let state = match (state, &options.init) {
@@ -125,7 +129,7 @@ pub fn preview(
                     break;
                 }
                 let held = gtid_base.as_ref().is_some_and(|base| gtid::contains(base, &transaction.begin.gtid));
-                if held || uuid.as_ref().is_some_and(|uuid| transaction.begin.origins.contains(uuid)) {
+                if held || transaction.begin.origins.iter().any(|origin| own.contains(origin)) {
                     preview.pass_over(&transaction);
                     continue;
                 }

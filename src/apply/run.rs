@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::base::{aborted, base_of, leading_snapshot};
-use super::batch::Batch;
+use super::batch::{Batch, server_origin};
 use super::dead_letter::DeadLetters;
 use super::input::{Input, Transaction, Unit};
 use super::options::{From, Observer, Options, Summary, Until};
@@ -29,6 +29,11 @@ use crate::target::{EPOCH_FACT, Settings, Target};
 const ACK_EVERY: Duration = Duration::from_secs(1);
 /// Target transactions after which state rows are pruned.
 const PRUNE_EVERY: u64 = 200;
+/// How often a range without transactions is written when nothing else is to be written. Two databases that follow each other would
+/// otherwise answer each other's state rows with state rows, as fast as they can.
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+/// How long a commit may take to be safe from a power cut on servers that do not sync each: only then is the queue told.
+const UNSYNCED_FOR: Duration = Duration::from_secs(10);
 /// How long one step of waiting for `--delay` takes.
 const DELAY_STEP: Duration = Duration::from_millis(200);
 
@@ -71,6 +76,7 @@ pub fn run(
     debug_assert!(state.facts.contains_key(EPOCH_FACT));
     let reached = Reached::new(&state)?;
     let uuid = target.uuid()?.ok_or_else(|| Error::new(Class::Bug, "a target with state and without UUID"))?;
+    let own_origins = own_origins(target, &uuid, options)?;
     let mut acknowledge = None;
     let input = match (input, from) {
         (Some(input), _) => input,
@@ -86,7 +92,8 @@ pub fn run(
             let reader = queue.reader(&place, mode)?;
             let name = queue.name();
             let within = same_file(queue.database(), target.database());
-            acknowledge = Some(Acknowledge { queue: queue.into(), within, at: Instant::now(), due: true });
+            acknowledge =
+                Some(Acknowledge { queue: queue.into(), within, at: Instant::now(), due: true, lagging: None });
             Input::queue(reader, options.follow, name, definitions.clone())
         }
     };
@@ -99,6 +106,8 @@ pub fn run(
         definitions: &definitions,
         input,
         reached,
+        own_origins,
+        wrote: None,
         settings,
         uuid,
         skip: state.facts.get(facts::SKIP).cloned(),
@@ -109,6 +118,7 @@ pub fn run(
         batch: Batch::default(),
         loading: None,
         acknowledge,
+        safe: None,
         since_prune: 0,
         based: state.facts.get(facts::BASE).is_some_and(|base| base.contains(':')),
         gtid_base: state.facts.get(facts::GTID_BASE).cloned(),
@@ -125,7 +135,7 @@ pub fn run(
         let _ = run.committed(written);
     }
     let fenced = run.writer.as_ref().is_some_and(|writer| writer.fenced);
-    let finished = if fenced { Ok(()) } else { run.finish() };
+    let finished = if fenced { Ok(()) } else { run.finish(outcome.is_ok()) };
     let summary = std::mem::take(&mut run.summary);
     match outcome {
         Ok(()) => finished.map(|()| summary),
@@ -144,6 +154,15 @@ pub fn run(
 fn same_file(one: Option<&Path>, other: Option<&Path>) -> bool {
     let (Some(one), Some(other)) = (one, other) else { return false };
     matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
+}
+
+/// What the target is called in lists of origins.
+pub(super) fn own_origins(target: &mut dyn Target, uuid: &str, options: &Options) -> Result<Vec<String>> {
+    let mut out = vec![uuid.to_owned()];
+    if !options.same_server_id {
+        out.extend(target.server_id()?.filter(|id| *id != 0).map(server_origin));
+    }
+    Ok(out)
 }
 
 /// What the state says about the source.
@@ -168,6 +187,8 @@ pub(super) struct Acknowledge {
     within: bool,
     at: Instant,
     due: bool,
+    /// Where commits may be lost in a power cut: a mark, and when it was reached. It is acknowledged later.
+    lagging: Option<(queue::Mark, Instant)>,
 }
 
 /// The file that `--cursor` names.
@@ -198,6 +219,10 @@ pub(super) struct Run<'a> {
     pub(super) definitions: &'a Arc<Definitions>,
     pub(super) input: Input,
     pub(super) reached: Reached,
+    /// What the target itself is called as an origin.
+    own_origins: Vec<String>,
+    /// When something was committed last.
+    wrote: Option<Instant>,
     pub(super) settings: Settings,
     pub(super) uuid: String,
     skip: Option<String>,
@@ -209,6 +234,8 @@ pub(super) struct Run<'a> {
     pub(super) batch: Batch,
     loading: Option<Loading>,
     pub(super) acknowledge: Option<Acknowledge>,
+    /// The last place in the queue up to which everything was written, or handed to sessions at work.
+    safe: Option<queue::Mark>,
     since_prune: u64,
     /// Whether the state names the coordinate at which the chain of state rows begins.
     based: bool,
@@ -226,16 +253,22 @@ impl Run<'_> {
         }
         loop {
             if self.stop.load(Ordering::Relaxed) {
-                return self.flush();
+                return self.flush_all();
+            }
+            // Here nothing that was read is in anybody's hands: what the input is behind is written, or in the batch.
+            if self.batch.is_empty() && self.acknowledge.is_some() {
+                self.safe = self.input.mark();
+                self.acknowledge(false)?;
             }
             if !self.batch.is_empty() && self.batch.is_full(self.options.batch_txns_max) {
                 self.submit()?;
                 continue;
             }
-            if !self.batch.is_empty() && !self.input.has_more() {
+            if self.is_due() && !self.input.has_more() {
                 self.flush()?;
                 continue;
             }
+            let before = self.may_stop_short().then(|| self.input.mark()).flatten();
             let unit = match self.input.next() {
                 Ok(unit) => unit,
                 Err(error) => {
@@ -246,19 +279,42 @@ impl Run<'_> {
             };
             match unit {
                 Unit::Idle => {
-                    self.flush()?;
-                    self.acknowledge(false)?;
+                    if self.is_due() {
+                        self.flush()?;
+                    }
                     self.keep_cursor(false)?;
                     self.observe();
                 }
-                Unit::Finished => return self.flush(),
+                Unit::Finished => return self.flush_all(),
                 unit => {
                     if self.unit(unit)? == Next::Stop {
-                        return self.flush();
+                        self.flush()?;
+                        // The unit in hand is for another run.
+                        self.safe = before;
+                        return Ok(());
                     }
                 }
             }
         }
+    }
+
+    /// Writes everything that was read, before the run ends.
+    fn flush_all(&mut self) -> Result<()> {
+        self.flush()?;
+        self.safe = self.input.mark();
+        Ok(())
+    }
+
+    /// Whether a limit may end the run in front of a unit that was read.
+    fn may_stop_short(&self) -> bool {
+        self.acknowledge.is_some() && (self.options.until.is_some() || !self.options.delay.is_zero())
+    }
+
+    /// Whether the batch is to be written as soon as there is no more input.
+    fn is_due(&self) -> bool {
+        let something = !self.batch.transactions.is_empty() || !self.batch.facts.is_empty();
+        let rarely = || !self.options.follow || self.wrote.is_none_or(|at| at.elapsed() >= PROGRESS_EVERY);
+        something || !self.batch.is_empty() && rarely()
     }
 
     fn unit(&mut self, unit: Unit) -> Result<Next> {
@@ -422,7 +478,7 @@ impl Run<'_> {
             return self.extend(from, transaction.position.end, transaction.position.incarnation);
         }
         let from = self.base(transaction.begin.prev)?;
-        if transaction.begin.origins.contains(&self.uuid) {
+        if transaction.begin.origins.iter().any(|origin| self.own_origins.contains(origin)) {
             // It came from here; only the position moves on.
             self.summary.looped += 1;
             return self.extend(from, transaction.position.end, transaction.position.incarnation);
@@ -476,7 +532,7 @@ impl Run<'_> {
     }
 
     /// What is acknowledged together with the batch.
-    fn mark_batch(&mut self) {
+    pub(super) fn mark_batch(&mut self) {
         if self.acknowledge.as_ref().is_some_and(|to| to.within) {
             self.batch.mark = self.input.mark();
         }
@@ -515,7 +571,9 @@ impl Run<'_> {
         } else {
             self.summary.repeated += 1;
         }
-        self.acknowledge(false)?;
+        if let Some(acknowledge) = &mut self.acknowledge {
+            acknowledge.due = true;
+        }
         Ok(Next::More)
     }
 
@@ -576,11 +634,6 @@ impl Run<'_> {
         self.committed(written)?;
         if !well {
             return self.take_over();
-        }
-        // The queue is told only what is committed, so once in a while all of it has to be.
-        if self.acknowledge.as_ref().is_some_and(|acknowledge| acknowledge.at.elapsed() >= ACK_EVERY) {
-            self.settle()?;
-            self.acknowledge(false)?;
         }
         Ok(())
     }
@@ -645,6 +698,7 @@ impl Run<'_> {
         if written.rows.is_empty() {
             return Ok(());
         }
+        self.wrote = Some(Instant::now());
         if std::mem::take(&mut self.failed_before) {
             let none =
                 [facts::ERROR, facts::ERROR_TIME, facts::ERROR_STATUS, facts::ERROR_POSITION].map(|name| (name, None));
@@ -657,7 +711,6 @@ impl Run<'_> {
         if let Some(acknowledge) = &mut self.acknowledge {
             acknowledge.due = true;
         }
-        self.acknowledge(false)?;
         self.keep_cursor(false)?;
         self.observe();
         Ok(())
@@ -668,21 +721,35 @@ impl Run<'_> {
         self.since_prune = 0;
         let Some(at) = self.reached.at.filter(|_| self.loading.is_none()) else { return Ok(()) };
         self.target.set_facts(&self.settings.channel, &[(facts::BASE, Some(&at.to_string()))])?;
-        self.target.prune(&self.settings.channel, at)
+        // The row of the last transaction is the evidence that a source is compared with.
+        let before = self.reached.last.as_ref().map_or(at, |last| last.end.min(at));
+        self.target.prune(&self.settings.channel, before)
     }
 
-    /// Tells the queue what needs not be kept for us; only when nothing that was read waits to be written.
+    /// Tells the queue what needs not be kept for us: all up to the last safe place. What sessions are at work on is waited for.
     fn acknowledge(&mut self, now: bool) -> Result<()> {
-        let Some(acknowledge) = &mut self.acknowledge else { return Ok(()) };
-        let at_work = self.pool.as_ref().is_some_and(|pool| !pool.is_idle());
-        if !acknowledge.due || at_work || !self.batch.is_empty() || !(now || acknowledge.at.elapsed() >= ACK_EVERY) {
+        let is_time = |acknowledge: &Acknowledge| acknowledge.due && (now || acknowledge.at.elapsed() >= ACK_EVERY);
+        if !self.acknowledge.as_ref().is_some_and(is_time) {
             return Ok(());
         }
-        if let Some(mark) = self.input.mark() {
-            acknowledge.queue.ack(&self.uuid, &mark)?;
-        }
+        self.settle()?;
+        let Some(acknowledge) = &mut self.acknowledge else { return Ok(()) };
         acknowledge.at = Instant::now();
-        acknowledge.due = false;
+        let Some(mark) = self.safe.clone() else { return Ok(()) };
+        if self.target.properties().durable_commits {
+            acknowledge.queue.ack(&self.uuid, &mark)?;
+            acknowledge.due = false;
+            return Ok(());
+        }
+        match acknowledge.lagging.take() {
+            Some((safe, since)) if since.elapsed() >= UNSYNCED_FOR => acknowledge.queue.ack(&self.uuid, &safe)?,
+            Some(earlier) => {
+                acknowledge.lagging = Some(earlier);
+                return Ok(());
+            }
+            None => {}
+        }
+        acknowledge.lagging = Some((mark, Instant::now()));
         Ok(())
     }
 
@@ -701,8 +768,8 @@ impl Run<'_> {
         self.observer.progress(&self.summary);
     }
 
-    fn finish(&mut self) -> Result<()> {
-        if self.batch.is_empty() {
+    fn finish(&mut self, well: bool) -> Result<()> {
+        if well {
             self.acknowledge(true)?;
         }
         self.keep_cursor(true)?;

@@ -107,6 +107,9 @@ impl Reached {
                 Some(at) if row.prev <= at => {
                     if row.end >= at {
                         out.take(row);
+                    } else if row.position.is_some() {
+                        // Below the base: kept as evidence.
+                        out.last.clone_from(&row.position);
                     }
                 }
                 Some(_) => out.above.push(row.clone()),
@@ -377,6 +380,17 @@ mod tests {
         assert_eq!(judge(&reached, 110, 120), Err(81));
         state.facts.insert(facts::BASE.into(), "empty".into());
         assert_eq!(judge(&Reached::new(&state).unwrap(), 110, 120), Ok(Verdict::Apply));
+    }
+
+    #[test]
+    fn the_last_transaction_is_known_behind_progress_that_was_pruned() {
+        let mut state = state(&[(10, 20)]);
+        state.applied.push(StateRow { position: None, ..row(20, 40) });
+        state.facts.insert(facts::BASE.into(), "0:40".into());
+        let reached = Reached::new(&state).unwrap();
+        assert_eq!((reached.at, &reached.last), (Some(Coordinate(40)), &Some(position(10, 20))));
+        let other = Position { digest: 99, ..position(10, 20) };
+        assert_eq!(reached.judge(&other, Coordinate(10)).unwrap_err().class(), Class::Identity);
     }
 
     #[test]

@@ -187,6 +187,7 @@ impl Run<'_> {
                 let group = group.ok_or_else(|| gone(&transaction, &decision))?;
                 self.reached.read_to(to);
                 self.batch.push(Box::new(merged(*transaction, *group)), from);
+                self.mark_batch();
             }
             (None, true) => return Err(gone(&transaction, &decision)),
         }

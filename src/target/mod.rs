@@ -51,7 +51,7 @@ pub const TARGET_TABLE: &str = "rlog_target";
 ///
 /// `channel` text up to 63 characters; `incarnation` 16 hex digits; `prev`, `txid`, `end_at` unsigned 64 bit (SQLite: the same bits,
 /// signed); `position` text; `transactions`, `row_count`, `epoch` integers; `source_time_us`, `applied_time_us`
-/// microseconds since 1970 UTC; `origins` UUIDs separated by blanks, the own one last.
+/// microseconds since 1970 UTC; `origins` `server-ID` and UUIDs separated by blanks, the own one last.
 pub const APPLIED_COLUMNS: [&str; 12] = [
     "channel",
     "incarnation",
@@ -171,7 +171,7 @@ pub struct StateRow {
     pub applied_time_us: i64,
     /// Epoch of the applier.
     pub epoch: u64,
-    /// UUIDs of targets that it passed through, this one last.
+    /// Where it came from: `server-ID` of the server that first executed it, UUIDs of targets that it passed through, this one last.
     pub origins: Vec<String>,
 }
 
@@ -402,6 +402,11 @@ pub trait Target: Send {
     fn scan(&mut self, scan: &Scan<'_>, row: &mut dyn FnMut(&[Cell<'_>]) -> bool) -> Result<()> {
         let _ = (scan, row);
         Err(Error::new(Class::Unavailable, format!("{} cannot be compared in this version", self.name())))
+    }
+
+    /// The server's id in replication, if it is a server.
+    fn server_id(&mut self) -> Result<Option<u32>> {
+        Ok(None)
     }
 
     /// Where the database's own log stands, if it has one whose positions are those of our streams (SHOW MASTER STATUS).

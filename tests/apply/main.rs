@@ -7,5 +7,6 @@ mod compare;
 mod conflicts;
 mod ddl;
 mod once;
+mod queue;
 mod snapshot;
 mod verbs;

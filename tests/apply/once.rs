@@ -384,3 +384,54 @@ fn one_of_duplicate_rows_without_a_key_is_touched() {
     assert_eq!(place.init(&source.end()), (0, String::new()));
     assert_eq!(place.query("select * from t order by id"), ["1|x", "2|y"]);
 }
+
+#[test]
+fn a_batch_never_merges_transactions_of_different_origins() {
+    let place = Place::new();
+    let t = table("shop", "t");
+    let mut source = Source::new();
+    let elsewhere = "11111111-1111-4111-8111-111111111111";
+    for id in 0..6 {
+        source.origins = if id < 3 { vec![elsewhere.into()] } else { Vec::new() };
+        source.transaction(Records::default().insert(&t, (id, None)));
+    }
+    let (status, text) = place.run(&source.end(), &["--init", "empty", "--create-tables", "-v"]);
+    assert!(status == 0 && text.contains("6 transactions in 2 commits"), "{text}");
+}
+
+/// Rule 17: a transaction far larger than memory may be passes through a pipe within 64 MiB and some.
+#[test]
+fn memory_is_bounded_whatever_the_transaction() {
+    let place = Place::new();
+    let t = table("shop", "t");
+    let mut source = Source::new();
+    let mut records = Records::default();
+    let text = "x".repeat(100);
+    for id in 0..600_000 {
+        records = records.insert(&t, (id, Some(&text)));
+    }
+    source.barrier(records);
+    let stream = source.end();
+    assert!(stream.len() > 64 << 20, "{}", stream.len());
+    let mut child = std::process::Command::new(rlog("rlog-apply").get_program())
+        .args(["run", "--init", "empty", "--create-tables", &place.target()])
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let writer = std::thread::spawn(move || {
+        use std::io::Write as _;
+        input.write_all(&stream).unwrap();
+    });
+    let mut most_kib = 0;
+    while child.try_wait().unwrap().is_none() {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0");
+        most_kib = most_kib.max(line.split_whitespace().next().unwrap_or("0").parse().unwrap_or(0));
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    writer.join().unwrap();
+    assert_eq!(place.query("select count(*) from t"), ["600000"]);
+    assert!(most_kib < 80 << 10, "{most_kib} KiB resident");
+}

@@ -1,6 +1,6 @@
 //! rlog-apply killed at random moments, doubled, and stopped while another takes over: nothing is lost and nothing is doubled.
 //!
-//! `RLOG_KILLS` sets how many kills (default: a slice), `RLOG_SEED` where the choices start.
+//! `RLOG_CRASH_KILLS` sets how many kills (default: a slice), `RLOG_SEED` where the choices start.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -79,7 +79,7 @@ pub fn check(path: &Path) -> i64 {
 #[test]
 fn killed_at_random_moments_every_transaction_is_applied_once() {
     const TRANSACTIONS: i32 = 400;
-    let (kills, seed) = (number("RLOG_KILLS", 25), number("RLOG_SEED", 1));
+    let (kills, seed) = (number("RLOG_CRASH_KILLS", 25), number("RLOG_SEED", 1));
     let place = scratch();
     let from = place.path().join("stream.rlog");
     std::fs::write(&from, stream(TRANSACTIONS)).unwrap();

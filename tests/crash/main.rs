@@ -6,6 +6,8 @@ mod common;
 
 mod apply;
 mod jetstream;
+#[cfg(feature = "mysql")]
+mod pipeline;
 mod queue;
 mod queue_process;
 mod tables;

@@ -135,14 +135,21 @@ fn servers_at_work_are_compared_at_a_common_position() {
             }
         });
         let looks = ["--channel", "default", "--looks", "10", "--timeout", "20", "-q"];
-        // The channel's state is there once the applier has begun.
-        while compare(&looks, &from, &to).0 == 78 {
-            std::thread::sleep(std::time::Duration::from_millis(50));
+        // A scope waits for its threads: also when something fails here.
+        struct Stop<'a>(&'a std::sync::atomic::AtomicBool);
+        impl Drop for Stop<'_> {
+            fn drop(&mut self) {
+                self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+            }
+        }
+        let stop = Stop(&stop);
+        while target.value("select count(*) from information_schema.tables where table_schema='shop'") == "0" {
+            std::thread::sleep(std::time::Duration::from_millis(20));
         }
         let equal = compare(&looks, &from, &to);
         target.sql("insert into shop.t values (5000, 0)");
         let differs = compare(&looks, &from, &to);
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        drop(stop);
         assert_eq!(equal, (0, String::new()));
         assert!(differs.0 == 80 && differs.1.contains("extra: id=5000\n"), "{differs:?}");
         assert_eq!(differs.1.lines().count(), 3, "{differs:?}");

@@ -11,9 +11,12 @@ mod dump_sql;
 mod harness;
 #[cfg(feature = "mysql")]
 mod live;
+mod loops;
 #[cfg(feature = "mysql")]
 mod mysql_apply;
 #[cfg(feature = "mysql")]
 mod mysql_target;
+#[cfg(feature = "mysql")]
+mod rules;
 mod values;
 mod xa;

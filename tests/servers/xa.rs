@@ -25,6 +25,12 @@ fn prepare(server: &Server, xid: &str, sql: &str) {
     for sql in [format!("xa start {xid}"), sql.to_owned(), format!("xa end {xid}"), format!("xa prepare {xid}")] {
         conn.query_drop(sql).unwrap();
     }
+    let id = conn.connection_id();
+    drop(conn);
+    // Only when the server has noticed may another session decide.
+    while server.value(&format!("select count(*) from information_schema.processlist where id={id}")) != "0" {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
 }
 
 /// Everything, into a target whose rows `read` tells.

@@ -237,6 +237,12 @@ struct RunArguments {
     #[arg(long, help_heading = "Schema")]
     allow_nontransactional: bool,
 
+    /// Apply also what this server itself has executed first, as its server id tells (replicate_same_server_id)
+    ///
+    /// Without it, what comes home through other servers is passed over. Servers that follow each other need different ids.
+    #[arg(long)]
+    same_server_id: bool,
+
     /// Keep the applied position in FILE, replaced atomically: what `rlog-extract --confirm @FILE` goes by
     #[arg(long, value_name = "FILE")]
     cursor: Option<PathBuf>,
@@ -462,6 +468,7 @@ fn options(arguments: &RunArguments) -> Result<Options> {
         delay: seconds(arguments.delay, "delay")?,
         dead_letter: arguments.dead_letter.clone(),
         cursor: arguments.cursor.clone(),
+        same_server_id: arguments.same_server_id,
         replace: arguments.replace,
         lock_wait: seconds(arguments.lock_wait, "lock-wait")?,
         settings: Settings {

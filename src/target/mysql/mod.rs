@@ -380,6 +380,10 @@ impl Target for MySqlTarget {
         })
     }
 
+    fn server_id(&mut self) -> Result<Option<u32>> {
+        self.with("the server's id cannot be read", |control| control.conn().query_first("SELECT @@global.server_id"))
+    }
+
     fn log_position(&mut self) -> Result<Option<Coordinate>> {
         let row: Option<mysql::Row> = self.with("the server's log position cannot be read", |control| {
             // SHOW MASTER STATUS is gone from MySQL, and its successor unknown to older MariaDB.

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::frame::reader::{ReadError, read_frame};
 use crate::frame::{Frame, FrameError, FrameReader, FrameWriter, SliceFrames, Unit};
 use crate::queue::{self, Queue, ReadFrom, ReadMode};
-use crate::source::{self, FileKind, Source};
+use crate::source::{self, FileKind, Problem, Source};
 use crate::sys::Os;
 
 /// What inputs are opened with.
@@ -90,6 +90,7 @@ pub struct Input {
     pub name: String,
     frames: Frames,
     follow: bool,
+    problems: Vec<Problem>,
 }
 
 /// Where frames come from.
@@ -171,13 +172,13 @@ impl Input {
                 (name, Frames::Source(Box::new(Decoded::open(input, opening)?)))
             }
         };
-        Ok(Input { name, frames, follow })
+        Ok(Input { name, frames, follow, problems: Vec::new() })
     }
 
     /// Opens an operand as one that [`Input::bytes`] shows whole. What is no file of frames goes to a temporary file first; the error
     /// that ends it early is returned apart, and what came before it is there.
     pub fn mapped(operand: &Operand, opening: &Opening) -> Result<(Input, Option<Error>)> {
-        let mut input = match operand {
+        let input = match operand {
             // Logs without the magic number of frames are told apart only when they are none that a source knows.
             Operand::Logs(paths) if paths.len() == 1 => match Input::open(operand, opening) {
                 Ok(input) => input,
@@ -189,16 +190,22 @@ impl Input {
                     if crate::frame::find_frame(&map, 0).is_none() {
                         return Err(error);
                     }
-                    Input { name, frames: Frames::Mapped(map, 0), follow: false }
+                    Input { name, frames: Frames::Mapped(map, 0), follow: false, problems: Vec::new() }
                 }
                 Err(error) => return Err(error),
             },
             _ => Input::open(operand, opening)?,
         };
+        input.into_mapped()
+    }
+
+    /// See [`Input::mapped`].
+    pub fn into_mapped(self) -> Result<(Input, Option<Error>)> {
+        let mut input = self;
         let name = input.name.clone();
         let failed = |error| Error::io("the temporary file", error);
         let mut spool = None;
-        let mut error = None;
+        let (mut error, mut problems) = (None, Vec::new());
         match &mut input.frames {
             Frames::Mapped(..) => return Ok((input, None)),
             Frames::Stream(_) => {
@@ -224,13 +231,14 @@ impl Input {
                     }
                 }
                 writer.flush().map_err(failed)?;
+                problems = input.take_problems();
             }
         }
         let frames = match spool {
             Some(spool) if spool.metadata().map_err(failed)?.len() > 0 => Frames::Mapped(map(&spool, &name)?, 0),
             _ => Frames::Stream(FrameReader::new(Box::new(io::empty()) as Box<dyn Read + Send>)),
         };
-        Ok((Input { name, frames, follow: false }, error))
+        Ok((Input { name, frames, follow: false, problems }, error))
     }
 
     /// Opens several operands as one that [`Input::bytes`] shows whole.
@@ -249,7 +257,7 @@ impl Input {
             spool.write_all(input.bytes()).map_err(failed)?;
         }
         let name = "all inputs together".to_owned();
-        Ok(Input { frames: Frames::Mapped(map(&spool, &name)?, 0), name, follow: false })
+        Ok(Input { frames: Frames::Mapped(map(&spool, &name)?, 0), name, follow: false, problems: Vec::new() })
     }
 
     /// What comes next.
@@ -335,6 +343,22 @@ impl Input {
     /// Whether a log is decoded on the way.
     pub fn is_source(&self) -> bool {
         matches!(self.frames, Frames::Source(_))
+    }
+
+    /// Bytes of a log that were read; `None` for frames.
+    pub fn log_bytes(&self) -> Option<u64> {
+        match &self.frames {
+            Frames::Source(decoded) => Some(decoded.source.status().bytes_done),
+            _ => None,
+        }
+    }
+
+    /// What is wrong with a log and was passed over, since the last call ([`source::Options::salvage`]).
+    pub fn take_problems(&mut self) -> Vec<Problem> {
+        match &mut self.frames {
+            Frames::Source(decoded) => decoded.source.take_problems(),
+            _ => std::mem::take(&mut self.problems),
+        }
     }
 
     /// Remarks since the last call.

@@ -206,6 +206,7 @@ impl Options {
     fn opening(&self, follow: bool) -> Opening {
         let channel = if self.channel.is_empty() { queue::DEFAULT_CHANNEL } else { &self.channel };
         let mut source = self.source.clone();
+        source.salvage = matches!(self.action, Action::Verify | Action::Salvage);
         // What a log holds is shown; that some tables never enter a replica is not the dump's business.
         source.system_tables = true;
         if let Some(Bound::Time(us)) = self.selection.since {

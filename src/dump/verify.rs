@@ -1,7 +1,9 @@
 //! `--verify`: every problem with its offset, and the proof of what is contiguous; `--salvage`: what is intact all the same.
 //!
 //! A range is proven contiguous when every transaction and every progress in it says that it goes on from what the one
-//! before had reached; counts and digests prove each transaction whole. Neither looks into events.
+//! before had reached; counts and digests prove each transaction whole. Neither looks into events of files of frames.
+//!
+//! A log is decoded, and read on behind what is damaged in it ([`crate::source::Options::salvage`]): what it says itself is wrong is told with its offset in the log.
 
 use super::escape::{one_line, put_json_string};
 use super::input::{Input, Next, Opening, Operand};
@@ -10,12 +12,15 @@ use super::scan::{Found, Scan};
 use super::walk::{Printer, Walk};
 use crate::error::{Class, Error, Result};
 use crate::frame::{Checker, Coordinate, Step};
+use crate::source::Problem;
 
 /// What was found in one or more files.
 #[derive(Default)]
 pub struct Report {
     json: bool,
     problems: u64,
+    /// Gaps are what the source found damaged, and are told as that.
+    gaps_are_told: bool,
     /// The class of the run: damage before gap before torn.
     class: Option<Class>,
 }
@@ -45,21 +50,32 @@ impl Report {
                 let mut input = Input::open(operand, opening)?;
                 self.stream(&mut input, out)?;
             }
-            _ => {
-                let (input, error) = Input::mapped(operand, opening)?;
-                self.bytes(&input, out)?;
-                if let Some(error) = error {
-                    self.problem(&input.name, input.at(), &error, None, out);
+            Operand::Stdin => {
+                let mut input = Input::open(operand, opening)?;
+                if input.is_source() {
+                    self.stream(&mut input, out)?;
+                } else {
+                    self.mapped(input.into_mapped()?, out)?;
                 }
             }
+            _ => self.mapped(Input::mapped(operand, opening)?, out)?,
         }
         out.flush()
+    }
+
+    fn mapped(&mut self, (input, error): (Input, Option<Error>), out: &mut Output<'_>) -> Result<()> {
+        self.bytes(&input, out)?;
+        if let Some(error) = error {
+            self.problem(&input.name, input.at(), &error, None, out);
+        }
+        Ok(())
     }
 
     /// A queue checks itself.
     fn queue(&mut self, input: &Input, out: &mut Output<'_>) -> Result<()> {
         let Some(queue) = input.queue() else { return Ok(()) };
         let mut found = Vec::new();
+        let before = self.problems;
         let verified = queue.verify(&mut |error| found.push(error))?;
         for error in found {
             let place = error.place().cloned();
@@ -67,7 +83,8 @@ impl Report {
             let at = place.as_ref().and_then(|place| place.at).unwrap_or(0);
             self.problem(name, at, &error, None, out);
         }
-        self.summary(&input.name, verified.bytes, verified.transactions, "transactions", out);
+        let problems = self.problems - before;
+        self.summary(&input.name, verified.bytes, (verified.transactions, "transactions"), problems, out);
         Ok(())
     }
 
@@ -76,8 +93,12 @@ impl Report {
         let name = input.name.clone();
         let mut checker = Checker::contiguous();
         let mut range = Range::default();
-        let mut frames = 0u64;
+        let (mut frames, before) = (0u64, self.problems);
+        self.gaps_are_told = true;
         loop {
+            for problem in input.take_problems() {
+                self.source_problem(&name, &problem, out);
+            }
             let at = input.at();
             let step = match input.next() {
                 Ok(Next::Frame(frame)) => {
@@ -99,9 +120,39 @@ impl Report {
             }
             out.spill()?;
         }
+        for problem in input.take_problems() {
+            self.source_problem(&name, &problem, out);
+        }
         self.range(&mut range, &name, out);
-        self.summary(&name, input.at(), frames, "frames", out);
+        for text in input.take_notes() {
+            self.note(&name, &text, out);
+        }
+        self.gaps_are_told = false;
+        let bytes = input.log_bytes().unwrap_or(input.at());
+        self.summary(&name, bytes, (frames, "frames"), self.problems - before, out);
         Ok(())
+    }
+
+    /// What a source has told of.
+    fn source_problem(&mut self, name: &str, problem: &Problem, out: &mut Output<'_>) {
+        let place = problem.error.place();
+        let name = place.map_or(name, |place| place.name.as_str());
+        let at = place.and_then(|place| place.at).unwrap_or(0);
+        self.problem_with(name, at, &problem.error, problem.lost, Some(problem.to), out);
+    }
+
+    /// A remark, such as that a log has no checksums.
+    fn note(&self, name: &str, text: &str, out: &mut Output<'_>) {
+        if self.json {
+            let buffer = out.buffer();
+            buffer.extend_from_slice(b"{\"kind\":\"note\",\"file\":");
+            put_json_string(buffer, name.as_bytes());
+            buffer.extend_from_slice(b",\"message\":");
+            put_json_string(buffer, text.as_bytes());
+            buffer.extend_from_slice(b"}\n");
+        } else {
+            out.text(&format!("{}: note: {}\n", one_line(name), one_line(text)));
+        }
     }
 
     fn bytes(&mut self, input: &Input, out: &mut Output<'_>) -> Result<()> {
@@ -109,6 +160,7 @@ impl Report {
         let mut scan = Scan::new(bytes);
         let mut range = Range::default();
         let mut frames = 0u64;
+        let before = self.problems;
         while let Some(found) = scan.next() {
             match found {
                 Found::Frame(_, step) => {
@@ -125,7 +177,8 @@ impl Report {
             out.spill()?;
         }
         self.range(&mut range, &input.name, out);
-        self.summary(&input.name, bytes.len() as u64, frames, "frames", out);
+        let problems = self.problems - before;
+        self.summary(&input.name, bytes.len() as u64, (frames, "frames"), problems, out);
         Ok(())
     }
 
@@ -159,6 +212,9 @@ impl Report {
             Step::Gap(gap) => {
                 self.range(range, name, out);
                 *range = Range { from: Some(gap.to), to: gap.to, transactions: 0 };
+                if self.gaps_are_told {
+                    return;
+                }
                 let what = format!("gap: the source lost {} to {} ({})", gap.from, gap.to, gap.reason);
                 self.problem(name, at, &Error::new(Class::Gap, what), None, out);
             }
@@ -185,11 +241,20 @@ impl Report {
         out: &mut Output<'_>,
         note: &mut dyn FnMut(&str),
     ) -> Result<()> {
-        let (input, failed) = Input::mapped(operand, opening)?;
+        let (mut input, failed) = Input::mapped(operand, opening)?;
+        let told = input.take_problems();
         let bytes = input.bytes();
         let mut scan = Scan::new(bytes);
         let mut begun_at = None;
         let (mut lost_bytes, mut lost_transactions, mut saved) = (0u64, 0u64, 0u64);
+        for problem in &told {
+            self.count(problem.error.class());
+            lost_transactions += u64::from(problem.lost.is_some());
+            let at = problem.error.place().and_then(|place| place.at);
+            lost_bytes += at.zip(problem.to).map_or(0, |(at, to)| to.saturating_sub(at));
+            let lost = problem.lost.map_or(String::new(), |txid| format!("; transaction {txid} is lost"));
+            note(&format!("{}{lost}; {}", one_line(&problem.error.to_string()), goes_on(problem.to)));
+        }
         while let Some(found) = scan.next() {
             match found {
                 Found::Frame(frame, step) => match step {
@@ -274,6 +339,19 @@ impl Report {
     }
 
     fn problem(&mut self, name: &str, at: u64, error: &Error, transaction: Option<Coordinate>, out: &mut Output<'_>) {
+        self.problem_with(name, at, error, transaction, None, out);
+    }
+
+    /// `to`: where a source goes on, if it is one, and if it does in this file.
+    fn problem_with(
+        &mut self,
+        name: &str,
+        at: u64,
+        error: &Error,
+        transaction: Option<Coordinate>,
+        to: Option<Option<u64>>,
+        out: &mut Output<'_>,
+    ) {
         self.count(error.class());
         let lost = transaction.map(|txid| txid.to_string());
         if self.json {
@@ -286,11 +364,17 @@ impl Report {
             if let Some(txid) = lost {
                 buffer.extend_from_slice(format!(",\"lost\":\"{txid}\"").as_bytes());
             }
+            if let Some(to) = to.flatten() {
+                buffer.extend_from_slice(format!(",\"to\":{to}").as_bytes());
+            }
             buffer.extend_from_slice(b"}\n");
         } else {
             out.text(&format!("{}: byte {at}: {}", one_line(name), one_line(error.what())));
             if let Some(txid) = lost {
                 out.text(&format!("; transaction {txid} is lost"));
+            }
+            if let Some(to) = to {
+                out.text(&format!("; {}", goes_on(to)));
             }
             out.text("\n");
         }
@@ -314,21 +398,29 @@ impl Report {
         }
     }
 
-    fn summary(&mut self, name: &str, bytes: u64, count: u64, what: &str, out: &mut Output<'_>) {
+    fn summary(&self, name: &str, bytes: u64, (count, what): (u64, &str), problems: u64, out: &mut Output<'_>) {
         if self.json {
             let buffer = out.buffer();
             buffer.extend_from_slice(b"{\"kind\":\"verified\",\"file\":");
             put_json_string(buffer, name.as_bytes());
             buffer.extend_from_slice(
-                format!(",\"bytes\":{bytes},\"{what}\":{count},\"problems\":{}}}\n", self.problems).as_bytes(),
+                format!(",\"bytes\":{bytes},\"{what}\":{count},\"problems\":{problems}}}\n").as_bytes(),
             );
         } else {
-            let problems = match self.problems {
+            let problems = match problems {
                 0 => "no problem".to_owned(),
                 1 => "1 problem".to_owned(),
                 number => format!("{number} problems"),
             };
             out.text(&format!("{}: {bytes} bytes, {count} {what}, {problems}\n", one_line(name)));
         }
+    }
+}
+
+/// Where a source goes on behind damage.
+fn goes_on(to: Option<u64>) -> String {
+    match to {
+        Some(to) => format!("reading goes on at byte {to}"),
+        None => "nothing more of this file can be read".into(),
     }
 }

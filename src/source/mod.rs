@@ -64,6 +64,11 @@ pub trait Source {
 
     /// Remarks for a person since the last call; the end frame has them too.
     fn take_notes(&mut self) -> Vec<String>;
+
+    /// What is wrong with the log and was passed over since the last call ([`Options::salvage`]).
+    fn take_problems(&mut self) -> Vec<Problem> {
+        Vec::new()
+    }
 }
 
 /// How transactions' windows are made.
@@ -134,6 +139,19 @@ pub struct Options {
     pub system_tables: bool,
     /// What a reader in the same process looks at.
     pub look: Look,
+    /// Read on behind damage, and tell of it in [`Source::take_problems`]. For those who look at a log.
+    pub salvage: bool,
+}
+
+/// Something that is wrong with a log, and that was passed over ([`Options::salvage`]).
+#[derive(Debug)]
+pub struct Problem {
+    /// What, and where.
+    pub error: Error,
+    /// The transaction that was lost with it, if one was open.
+    pub lost: Option<Coordinate>,
+    /// Offset in the same file at which reading goes on; `None`: not in this file.
+    pub to: Option<u64>,
 }
 
 /// What a reader in the same process looks at ([`FrameWriter::in_process`]); everything if it does not say. It is no filter: the transactions are

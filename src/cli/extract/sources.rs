@@ -248,5 +248,6 @@ pub(super) fn options(args: &Args) -> Result<Options> {
         follow: args.follow,
         system_tables: false,
         look: Look::default(),
+        salvage: false,
     })
 }

@@ -10,6 +10,7 @@
 //! decoder   events -> groups -> frames
 //! reader    this folder's `Source`: files -> events -> decoder
 //! live      a running server: its log as a replica gets it, and its rows
+//! relay     where relay logs' events stood        resync    where events stand behind damage
 //! ```
 
 pub mod bytes;
@@ -19,6 +20,7 @@ pub mod decoder;
 pub mod decrypt;
 pub mod definition;
 pub mod event;
+pub mod explain;
 pub mod files;
 pub mod group;
 pub mod gtid;
@@ -30,6 +32,8 @@ mod ops;
 pub mod prega;
 pub mod query;
 pub mod reader;
+pub mod relay;
+pub mod resync;
 pub mod selection;
 pub mod table_map;
 pub mod tables;

@@ -18,6 +18,8 @@
 //! Relay logs hold another server's events. A ROTATE event names that server's file and offset; where each event stood there follows from its end position,
 //! which the header has modulo 2^32, and its size. The replica's own events (its format description, its rotation) move nothing.
 
+mod salvage;
+
 use std::collections::VecDeque;
 use std::io::Read;
 use std::path::PathBuf;
@@ -29,9 +31,12 @@ use super::decoder::{Decoder, Flow};
 use super::decrypt::{Decryption, Keys};
 use super::event::{self, Event, Format, HEADER_LEN, Header, flag, kind};
 use super::files::{self, Probe};
+use super::relay::Relay;
+use super::resync::Search;
 use crate::error::{Class, Error, Result};
 use crate::frame::{Coordinate, FrameWriter};
-use crate::source::{Options, Source, Status, Step};
+use crate::source::{Options, Problem, Source, Status, Step};
+use salvage::Salvage;
 
 /// A step ends when so many bytes of frames wait.
 const STEP_BYTES: usize = 256 << 10;
@@ -60,6 +65,7 @@ pub struct MySqlSource {
     bytes_before: u64,
     bytes_total: u64,
     step_until: usize,
+    salvage: Option<Salvage>,
 }
 
 /// The file that is read.
@@ -77,17 +83,6 @@ struct Current {
     /// A ROTATE or STOP event was the last, and the name that it gave.
     closed: bool,
     next: Option<String>,
-}
-
-/// Where relay logs stand in their source's log. Lasts from file to file.
-#[derive(Default)]
-struct Relay {
-    /// The replica's own server id.
-    own_id: u32,
-    /// What the last ROTATE named, until an event of that file comes.
-    named: Option<(String, u32)>,
-    /// Offset behind the last event in the source's file.
-    end: u64,
 }
 
 /// A transaction payload whose events are being read.
@@ -186,6 +181,7 @@ impl MySqlSource {
             bytes_before: 0,
             bytes_total: 0,
             step_until: STEP_BYTES,
+            salvage: options.salvage.then(Salvage::default),
         })
     }
 
@@ -210,12 +206,19 @@ impl MySqlSource {
                 }
             },
         };
-        match self.read_file(&mut current, out).map_err(|error| error.in_file(&current.name))? {
+        let then = match self.read_file(&mut current, out) {
+            Err(error) if self.salvage.is_some() => self.recover(&mut current, error, out),
+            then => then,
+        };
+        match then.map_err(|error| error.in_file(&current.name))? {
             Then::Stay(step) => {
                 self.current = Some(current);
                 Ok(step)
             }
             Then::Next => {
+                if let Some(salvage) = self.salvage.as_mut().filter(|_| !current.relay) {
+                    salvage.new_file();
+                }
                 self.bytes_before += current.at;
                 Ok(None)
             }
@@ -235,7 +238,11 @@ impl MySqlSource {
                     Then::Stay(Some(Step::Waited))
                 });
             }
-            self.begin(current, out)?;
+            if let Err(error) = self.begin(current, out)
+                && let Some(then) = self.begin_damaged(current, error, out)?
+            {
+                return Ok(then);
+            }
         }
         loop {
             if out.len() >= self.step_until {
@@ -398,6 +405,16 @@ impl MySqlSource {
             }
             (event.start, event.end) = self.relay.place(&header, size, self.decoder.format.version);
         }
+        if let Some(salvage) = &mut self.salvage {
+            if salvage.is_skipping() {
+                if !salvage.resumes(&event, &self.decoder.format, self.decoder.query_head()) {
+                    return Ok(Outcome::Flow(Flow::Continue));
+                }
+                let start = self.decoder.coordinate(event.start)?;
+                self.decoder.resume(start, out);
+            }
+            salvage.saw(header.kind);
+        }
         let flow = self.decoder.event(&event, out)?;
         if let Flow::Payload(head) = flow {
             let reader = PayloadReader::new(head)
@@ -510,7 +527,8 @@ impl MySqlSource {
         {
             let (what, place) =
                 (error.what().to_owned(), error.place().and_then(|place| place.at).unwrap_or(current.at));
-            return Err(Error::damage(what).at(place));
+            let error = Error::damage(what).at(place);
+            return if self.salvage.is_some() { self.search(current, error, out) } else { Err(error) };
         }
         if self.follow && self.files.is_empty() {
             return self.wait(current, out).map(Some);
@@ -546,12 +564,15 @@ impl MySqlSource {
             (None, Some(txid)) => format!("the log ends inside transaction {txid}"),
             (None, None) => "the log ends inside an event".into(),
         };
+        let error = Error::new(Class::Torn, what).at(from);
+        if self.salvage.is_some() {
+            self.tell(current, error, out);
+            return Ok(Some(self.leave_file(current, out)));
+        }
         if self.decoder.group.is_open() {
             self.decoder.group.discard(out);
         }
-        Err(Error::new(Class::Torn, what)
-            .at(from)
-            .hint("everything before was written; give the whole log, and the files behind it"))
+        Err(error.hint("everything before was written; give the whole log, and the files behind it"))
     }
 
     fn next_file(&mut self, current: &mut Current, out: &mut FrameWriter) -> Result<Then> {
@@ -560,11 +581,12 @@ impl MySqlSource {
                 let missing = current.probe.as_ref().and_then(|probe| files::missing_between(probe, next));
                 if let Some(missing) = missing {
                     self.decoder.write_progress(out);
-                    return Err(Error::new(
-                        Class::Gap,
-                        format!("{missing} is missing between this log and {}", next.path.display()),
-                    )
-                    .hint("give it too; everything before was written"));
+                    let what = format!("{missing} is missing between this log and {}", next.path.display());
+                    let error = Error::new(Class::Gap, what).at(current.at);
+                    if self.salvage.is_none() {
+                        return Err(error.hint("give it too; everything before was written"));
+                    }
+                    self.tell(current, error, out);
                 }
                 Ok(Then::Next)
             }
@@ -631,6 +653,7 @@ impl MySqlSource {
     fn intact_behind(&self, current: &mut Current) -> Result<bool> {
         let at = current.at;
         let format = &self.decoder.format;
+        let relay = current.relay;
         let bytes = current.data.from(at, LOOK_AHEAD_STREAM_BYTES)?;
         let bytes = bytes.get(..bytes.len().min(LOOK_AHEAD_BYTES)).unwrap_or(bytes);
         if current.encryption.is_some() {
@@ -639,21 +662,7 @@ impl MySqlSource {
                 header.size as usize >= HEADER_LEN && bytes.len() >= header.size as usize + HEADER_LEN
             }));
         }
-        for offset in 1..bytes.len() {
-            let Some(rest) = bytes.get(offset..) else { break };
-            let Some(header) = format.header(rest) else { break };
-            let size = header.size as usize;
-            let end = (at - current.base + (offset + size) as u64) as u32;
-            let placed = header.log_pos == end || header.log_pos == 0 && format.checksum;
-            if !placed || size < format.header_len + 1 || size > rest.len() || !event::is_known(header.kind) {
-                continue;
-            }
-            let Some(raw) = rest.get(..size) else { continue };
-            if !format.checksum || format.verify(&header, raw, 0).is_ok() {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        Ok(Search { bytes, at: at - current.base, format, relay }.next(None).is_some())
     }
 }
 
@@ -674,27 +683,6 @@ impl Current {
             closed: false,
             next: None,
         }
-    }
-}
-
-impl Relay {
-    /// Where an event stood in the source's file. Its end position is known modulo 2^32, and only moves on.
-    fn place(&mut self, header: &Header, size: usize, version: u16) -> (u64, u64) {
-        const TURN: u64 = 1 << 32;
-        let size = size as u64;
-        let (start, end) = if header.log_pos == 0 {
-            (self.end, self.end + size)
-        } else {
-            // Before v4 it is where the event begins.
-            let low = u64::from(header.log_pos) + if version < 4 { size } else { 0 };
-            let mut end = self.end & !(TURN - 1) | low;
-            if end + TURN / 2 < self.end {
-                end += TURN;
-            }
-            (end.saturating_sub(size), end)
-        };
-        self.end = end;
-        (start, end)
     }
 }
 
@@ -804,5 +792,10 @@ impl Source for MySqlSource {
             notes.extend(feed.take_notes());
         }
         notes
+    }
+
+    fn take_problems(&mut self) -> Vec<Problem> {
+        let ended = self.ended;
+        self.salvage.as_mut().map_or_else(Vec::new, |salvage| salvage.take(ended))
     }
 }

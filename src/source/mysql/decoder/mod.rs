@@ -96,6 +96,8 @@ pub struct Decoder {
     fragments: Fragments,
     inflated: Vec<u8>,
     system_rows: u64,
+    // Why nothing is known between `reached` and the next group (salvage).
+    lost: Option<String>,
     annotate: bool,
     rules: Rules,
     started: bool,
@@ -209,6 +211,7 @@ impl Decoder {
             fragments: Fragments::default(),
             inflated: Vec::new(),
             system_rows: 0,
+            lost: None,
             annotate: !options.no_annotate,
             rules: Rules {
                 filter: options.filter.clone(),
@@ -277,6 +280,8 @@ impl Decoder {
             self.reached = self.selection.resume_point(start).unwrap_or(start);
             self.windows = Windows::new(self.windows.mode(), start);
             self.started = true;
+        } else if self.lost.is_some() {
+            self.resume(start, out);
         } else if self.reached < start {
             // Up to the start of the next file it is the old one's life: a log that ends in ROTATE says no more either.
             self.pass(start, self.format.timestamp);
@@ -350,9 +355,38 @@ impl Decoder {
         self.fragments = Fragments::default();
     }
 
+    /// The open group is damaged, or what stands behind it is (salvage).
+    pub fn lose(&mut self, why: &str, out: &mut FrameWriter) {
+        if self.group.is_open() {
+            self.group.discard(out);
+        }
+        self.fragments = Fragments::default();
+        self.write_progress(out);
+        self.lost.get_or_insert_with(|| why.to_owned());
+    }
+
+    /// Goes on at `at` behind what was lost: a gap.
+    pub fn resume(&mut self, at: Coordinate, out: &mut FrameWriter) {
+        let Some(reason) = self.lost.take() else { return };
+        self.windows.barrier();
+        if at <= self.reached {
+            return;
+        }
+        self.write_header(out);
+        let gap =
+            Progress { from: self.reached, to: at, incarnation: self.incarnation, reason, ..Progress::default() };
+        out.frame(Kind::Gap, |payload| gap.encode(payload));
+        self.reached = at;
+    }
+
+    /// Bytes between header and data of QUERY events.
+    pub fn query_head(&self) -> usize {
+        self.query_post_header()
+    }
+
     /// Nothing behind `to` is missing any more, though no frame says so yet.
     fn pass(&mut self, to: Coordinate, time: u32) {
-        if to > self.reached {
+        if to > self.reached && self.lost.is_none() {
             self.passed = Some(to);
             self.passed_time = self.passed_time.max(time);
         }

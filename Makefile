@@ -82,9 +82,10 @@ install: $(PROGRAMS:%=$(BUILT)/%)
 	install -m 644 misc/rlog.magic "$(DESTDIR)$(PREFIX)/share/rlog"
 
 uninstall:
-	cd "$(DESTDIR)$(PREFIX)" && rm -f $(PROGRAMS:%=bin/%) $(PROGRAMS:%=share/man/man1/%.1) \
-	  share/man/man5/rlog-format.5 share/man/man5/rlog.toml.5 share/man/man7/rlog.7 $(PROGRAMS:%=share/bash-completion/completions/%) \
+	cd "$(DESTDIR)$(PREFIX)" && rm -f $(PROGRAMS:%=bin/%) $(patsubst man/%.1,share/man/man1/%.1,$(wildcard man/*.1)) \
+	  $(patsubst man/%.5,share/man/man5/%.5,$(wildcard man/*.5)) $(patsubst man/%.7,share/man/man7/%.7,$(wildcard man/*.7)) $(PROGRAMS:%=share/bash-completion/completions/%) \
 	  $(PROGRAMS:%=share/zsh/site-functions/_%) $(PROGRAMS:%=share/fish/vendor_completions.d/%.fish) share/rlog/rlog.magic
+	-rmdir "$(DESTDIR)$(PREFIX)/share/rlog"
 
 deb: build
 	misc/deb dist

@@ -26,9 +26,20 @@ const MANUAL: Manual = Manual {
         ("Every changed row as JSON", "rlog-dump --format json mysql-bin.000042 | jq 'select(.kind == \"row\")'"),
         ("Is the file whole, and from where to where", "rlog-dump --verify backup.rlog"),
         ("Do it again elsewhere", "rlog-dump --format sql mysql-bin.000042 | mariadb shop"),
+        (
+            "What is left of a damaged log, and what is not",
+            "rlog-dump --salvage mysql-bin.000042 > left.txt 2> lost.txt",
+        ),
+        ("What the bytes at an offset mean", "rlog-dump --format hex mysql-bin.000042 | less +/0001f4a0"),
         ("Take it back", "rlog-dump --undo --since 10:00 --table shop.orders mysql-bin.000042 | mariadb shop"),
     ],
-    sections: &[("TIMES AND POSITIONS", TIMES), ("JSON LINES", JSON), ("SQL", SQL)],
+    sections: &[
+        ("TIMES AND POSITIONS", TIMES),
+        ("JSON LINES", JSON),
+        ("SQL", SQL),
+        ("DAMAGE", DAMAGE),
+        ("BYTES", BYTES),
+    ],
     files: &[],
     environment: &[("TZ", "The zone of times without one, and of the times in text output.")],
     see_also: &["jq(1)", "mariadb-binlog(1)"],
@@ -72,7 +83,8 @@ were; for updates those that `before` lacks. Such a column is not NULL: it is no
 On statements: the text, and what of the session it depends on, in the server's own numbers.
 
 Values: integers are numbers up to 2^53 and strings beyond. Decimals are strings, always. Dates, times and JSON documents are strings;
-timestamps are UTC. BIT is an integer; ENUM and SET are their texts, or their numbers when the log does not name the members. Bytes, and
+timestamps are UTC. A part of a JSON document that MySQL logged as a change only (PARTIAL_JSON) is an array of objects with `op` (`replace`, `insert`, `remove`), `path` and
+`value`. BIT is an integer; ENUM and SET are their texts, or their numbers when the log does not name the members. Bytes, and
 text that is not valid in its charset, are `{\"base64\":\"...\"}`. Strings never hold a raw control character or one that reorders text: these are escaped.";
 
 const SQL: &str = "\
@@ -85,6 +97,24 @@ A transaction that the log does not end is rolled back. In another dialect than 
 statement that changes rows is refused (69). LOAD DATA with its file cannot be written as SQL (69).
 
 `--undo` writes the inverse of the selected rows, newest first. Vectors and geometries are not compared.";
+
+const DAMAGE: &str = "\
+A dump stops at what is damaged, with everything before it shown. `--verify` and `--salvage` read on behind it. In files of frames the next frame is found by
+its checksums. In a binary log the next event is believed by its type, its size, its end position and its checksum (without checksums: by
+several events that follow each other); what is left of the transaction that was hit is passed over, up to the next GTID or BEGIN. A missing file, an INCIDENT
+event and an event that this version does not know are problems like others.
+
+`--verify` lists each problem with its offset, the transaction that is lost with it, and where reading goes on, and then the ranges that are proven contiguous. What cannot
+be verified is said: a log without checksums proves only that it makes sense.
+
+`--salvage` prints the transactions that are whole, and a `gap` where some are missing. When the statement that created a table is lost, its columns may be without names: see
+`--schema`.";
+
+const BYTES: &str = "\
+`--format hex` shows every byte with its offset and what it means: of files of frames each frame, its fields and records; of binary and relay logs each event,
+the fields of its header and data, and whether its checksum is right; of SQLite's log each frame, and the head of its page. Nothing is decoded, so damaged files are
+shown too; the exit status is 65 when a checksum is wrong. Events of encrypted logs are shown as they decrypt (`--key-file`), those inside of a compressed transaction
+behind it. `--since`, `--until` and `--txn` select whole transactions of frames and binary logs.";
 
 /// The arguments as typed.
 #[derive(clap::Args, Debug)]
@@ -152,7 +182,7 @@ struct Arguments {
     /// Check instead of printing: every problem with its offset, and which ranges are proven contiguous
     ///
     /// Exits 65 when something is damaged, 81 when the source had lost something, 82 when only the end is missing. `--format json`
-    /// gives `problem`, `contiguous` and `verified` lines.
+    /// gives `problem`, `contiguous`, `note` and `verified` lines. See DAMAGE.
     #[arg(long, conflicts_with_all = ["salvage", "follow"], help_heading = "Damage")]
     verify: bool,
 
@@ -169,6 +199,10 @@ struct Arguments {
     /// Keys of an encrypted MariaDB log, in the form of its file_key_management plugin
     #[arg(long, value_name = "FILE", help_heading = "Logs")]
     key_file: Option<PathBuf>,
+
+    /// File with the secret of a key file that is itself encrypted (file_key_management_filekey)
+    #[arg(long, value_name = "FILE", requires = "key_file", help_heading = "Logs")]
+    key_secret: Option<PathBuf>,
 
     /// Name of the (first) log file, when it was renamed or comes from standard input
     #[arg(long, value_name = "NAME", help_heading = "Logs")]
@@ -207,7 +241,7 @@ enum FormatName {
     Json,
     /// Statements that do it again
     Sql,
-    /// Annotated bytes
+    /// Annotated bytes, see BYTES
     Hex,
     /// Counts, sizes and durations
     Stats,
@@ -263,7 +297,16 @@ impl Arguments {
         };
         let source = source::Options {
             schema: self.schema.iter().map(named).collect::<Result<_>>()?,
-            keys: self.key_file.as_ref().map(named).transpose()?,
+            keys: self
+                .key_file
+                .as_ref()
+                .map(|file| {
+                    source::mysql::key_file::unlock(
+                        named(file)?,
+                        self.key_secret.as_ref().map(named).transpose()?.as_ref(),
+                    )
+                })
+                .transpose()?,
             log_name: self.log_name.clone(),
             ..source::Options::default()
         };

@@ -29,6 +29,8 @@ pub struct Opening {
     pub source: source::Options,
     /// Logs are handed over as units in place of frames.
     pub in_process: bool,
+    /// A binary log from a pipe is not decoded: its bytes are shown.
+    pub raw: bool,
 }
 
 /// What one or more operands name.
@@ -91,6 +93,7 @@ pub struct Input {
     frames: Frames,
     follow: bool,
     problems: Vec<Problem>,
+    spool: Option<File>,
 }
 
 /// Where frames come from.
@@ -140,8 +143,15 @@ impl Input {
                 let filled = read_head(&mut stdin, &mut head).map_err(|error| Error::io(&name, error))?;
                 head.truncate(filled);
                 let kind = FileKind::of(Path::new("-"), &head);
-                let whole = Box::new(io::Cursor::new(head).chain(stdin));
+                let mut whole = Box::new(io::Cursor::new(head).chain(stdin));
                 match kind {
+                    FileKind::BinaryLog if opening.raw => {
+                        let failed = |error| Error::io("the temporary file", error);
+                        let mut file = tempfile::tempfile().map_err(failed)?;
+                        io::copy(&mut whole, &mut file).map_err(|error| Error::io(&name, error))?;
+                        let frames = Frames::Mapped(map(&file, &name)?, 0);
+                        return Ok(Input { name, frames, follow, problems: Vec::new(), spool: Some(file) });
+                    }
                     FileKind::BinaryLog => {
                         let input = source::Input::Stream(name.clone(), whole);
                         (name, Frames::Source(Box::new(Decoded::open(input, opening)?)))
@@ -172,7 +182,7 @@ impl Input {
                 (name, Frames::Source(Box::new(Decoded::open(input, opening)?)))
             }
         };
-        Ok(Input { name, frames, follow, problems: Vec::new() })
+        Ok(Input { name, frames, follow, problems: Vec::new(), spool: None })
     }
 
     /// Opens an operand as one that [`Input::bytes`] shows whole. What is no file of frames goes to a temporary file first; the error
@@ -190,7 +200,7 @@ impl Input {
                     if crate::frame::find_frame(&map, 0).is_none() {
                         return Err(error);
                     }
-                    Input { name, frames: Frames::Mapped(map, 0), follow: false, problems: Vec::new() }
+                    Input { name, frames: Frames::Mapped(map, 0), follow: false, problems: Vec::new(), spool: None }
                 }
                 Err(error) => return Err(error),
             },
@@ -238,7 +248,7 @@ impl Input {
             Some(spool) if spool.metadata().map_err(failed)?.len() > 0 => Frames::Mapped(map(&spool, &name)?, 0),
             _ => Frames::Stream(FrameReader::new(Box::new(io::empty()) as Box<dyn Read + Send>)),
         };
-        Ok((Input { name, frames, follow: false, problems }, error))
+        Ok((Input { name, frames, follow: false, problems, spool: None }, error))
     }
 
     /// Opens several operands as one that [`Input::bytes`] shows whole.
@@ -257,7 +267,8 @@ impl Input {
             spool.write_all(input.bytes()).map_err(failed)?;
         }
         let name = "all inputs together".to_owned();
-        Ok(Input { frames: Frames::Mapped(map(&spool, &name)?, 0), name, follow: false, problems: Vec::new() })
+        let frames = Frames::Mapped(map(&spool, &name)?, 0);
+        Ok(Input { frames, name, follow: false, problems: Vec::new(), spool: None })
     }
 
     /// What comes next.
@@ -345,6 +356,19 @@ impl Input {
         matches!(self.frames, Frames::Source(_))
     }
 
+    /// The temporary file behind [`Opening::raw`], from its first byte.
+    pub fn take_spool(&mut self) -> Result<Option<File>> {
+        let Some(mut file) = self.spool.take() else { return Ok(None) };
+        io::Seek::rewind(&mut file).map_err(|error| Error::io("the temporary file", error))?;
+        Ok(Some(file))
+    }
+
+    /// A source that is open already.
+    pub fn from_source(name: String, source: Box<dyn Source>) -> Input {
+        let decoded = Decoded { source, writer: FrameWriter::new(), at: 0, base: 0, ended: false, failed: None };
+        Input { name, frames: Frames::Source(Box::new(decoded)), follow: false, problems: Vec::new(), spool: None }
+    }
+
     /// Bytes of a log that were read; `None` for frames.
     pub fn log_bytes(&self) -> Option<u64> {
         match &self.frames {
@@ -410,6 +434,14 @@ impl Decoded {
         self.at += frame.total_len();
         Ok(Next::Frame(frame))
     }
+}
+
+/// Maps a file by its path; an empty one is no map.
+pub fn map_path(path: &Path) -> Result<Option<Mmap>> {
+    let name = path.display().to_string();
+    let file = File::open(path).map_err(|error| Error::io(&name, error))?;
+    let length = file.metadata().map_err(|error| Error::io(&name, error))?.len();
+    if length == 0 { Ok(None) } else { map(&file, &name).map(Some) }
 }
 
 fn map(file: &File, name: &str) -> Result<Mmap> {

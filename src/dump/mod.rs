@@ -17,6 +17,7 @@
 //! A transaction is printed as it is read, not after its end was seen: one that is cut off is closed as discarded (SQL:
 //! ROLLBACK), and the run ends with the class of what went wrong.
 
+mod bytes;
 pub mod escape;
 mod hex;
 mod input;
@@ -40,7 +41,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use crate::error::{Class, Error, Result};
-use crate::frame::{Abort, Begin, Coordinate, Kind};
+use crate::frame::{Abort, Kind};
 use crate::source::Look;
 use crate::{queue, source};
 
@@ -50,7 +51,7 @@ pub use select::Selection;
 use input::{Input, Next, Opening, Operand};
 use json::{JsonPrinter, ReproPrinter};
 use output::Output;
-use select::{Bound, Reached};
+use select::Bound;
 use sql::{Dialect, SqlPrinter};
 use stats::StatsPrinter;
 use text::TextPrinter;
@@ -159,7 +160,7 @@ pub fn run(options: &Options, sink: &mut dyn Write, note: &mut dyn FnMut(&str)) 
             if taken_back? == 0 { Err(Error::new(Class::Nothing, "")) } else { Ok(()) }
         }
         (Action::Print, Format::Hex) => {
-            let shown = hex_all(options, &operands, &mut out);
+            let shown = bytes::show(options, &operands, &mut out);
             out.flush()?;
             if shown? { Ok(()) } else { Err(Error::new(Class::Nothing, "")) }
         }
@@ -212,7 +213,7 @@ impl Options {
         if let Some(Bound::Time(us)) = self.selection.since {
             source.since_us = Some(us);
         }
-        Opening { follow, channel: channel.to_owned(), source, in_process: false }
+        Opening { follow, channel: channel.to_owned(), source, in_process: false, raw: false }
     }
 }
 
@@ -227,35 +228,6 @@ fn printer(options: &Options) -> Result<Box<dyn Printer>> {
         Format::Sql => Box::new(SqlPrinter::new(options.dialect)),
         Format::Stats | Format::Hex => Box::new(StatsPrinter::new(options.json, options.zone.clone(), options.color)),
     })
-}
-
-/// Prints the bytes of the frames that are selected; returns whether there were any.
-fn hex_all(options: &Options, operands: &[Operand], out: &mut Output<'_>) -> Result<bool> {
-    let selection = &options.selection;
-    if selection.is_narrow() {
-        return Err(Error::usage("--format hex shows whole frames: it goes with --since, --until and --txn only"));
-    }
-    let everything = selection.is_everything();
-    let (mut reached, mut time_us, mut inside, mut shown) = (Reached::default(), 0, false, false);
-    for operand in operands {
-        let mut input = Input::open(operand, &options.opening(false))?;
-        let name = input.name.clone();
-        while let Next::Frame(frame) = input.next()? {
-            if frame.kind() == Some(Kind::Begin) {
-                let begin = Begin::decode(frame.payload, frame.at).map_err(|e| Error::from(e).in_file(&name))?;
-                time_us = if begin.time_us != 0 { begin.time_us } else { time_us };
-                inside = selection.transaction(&mut reached, Coordinate(frame.header.id), &begin, time_us);
-            }
-            if everything || inside {
-                hex::frame(out, &frame)?;
-                shown = true;
-            }
-            if matches!(frame.kind(), Some(Kind::Commit | Kind::Prepared | Kind::Discard)) {
-                inside = false;
-            }
-        }
-    }
-    Ok(shown || everything)
 }
 
 fn salvage_all(

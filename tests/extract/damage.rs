@@ -5,7 +5,7 @@ use rlog::error::Class;
 use crate::assemble::{Log, Output, images, kind, read, rows_body};
 
 /// A closed log of each family with checksums: rows, a statement, DDL and a rotation.
-fn closed_logs() -> Vec<Log> {
+pub fn closed_logs() -> Vec<Log> {
     let mut maria = Log::maria();
     maria.maria_gtid(1, 1 | 32, None).query("create table t (id int, name varchar(2000))");
     maria.maria_transaction(2, &[(1, "one"), (2, "two")]);

@@ -8,10 +8,13 @@ mod apply;
 mod compare;
 mod differential;
 mod dump_sql;
+mod encrypted;
 mod harness;
 #[cfg(feature = "mysql")]
 mod live;
 mod loops;
+#[cfg(feature = "mysql")]
+mod logged;
 #[cfg(feature = "mysql")]
 mod mysql_apply;
 #[cfg(feature = "mysql")]

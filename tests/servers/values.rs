@@ -90,6 +90,10 @@ const MARIADB: &[Spec] = &[
     ("bz", "mediumblob compressed", Shown::Bytes, &["repeat(x'00ff', 900)", "x'01'"]),
 ];
 
+/// Of MariaDB 11.8 besides.
+const MARIADB_VECTOR: &[Spec] =
+    &[("ve", "vector(3)", Shown::Bytes, &["vec_fromtext('[1,2.5,-3]')", "vec_fromtext('[0,0,0]')", "null"])];
+
 const MYSQL: &[Spec] = &[
     ("ve", "vector(3)", Shown::Bytes, &["to_vector('[1,2.5,-3]')"]),
     (
@@ -109,7 +113,8 @@ type Rows = BTreeMap<u64, BTreeMap<String, Value>>;
 
 fn columns(server: &Server) -> Vec<Spec> {
     let own = if server.is_mariadb() { MARIADB } else { MYSQL };
-    COLUMNS.iter().chain(own).copied().collect()
+    let vector = if server.try_sql("select vec_fromtext('[1]')").is_ok() { MARIADB_VECTOR } else { &[] };
+    COLUMNS.iter().chain(own).chain(vector).copied().collect()
 }
 
 /// Inserts, changes and deletes rows so that every column takes each of its values and moves on to its next.
@@ -206,13 +211,13 @@ fn compare(server: &Server, database: &str, columns: &[Spec], rows: &Rows) {
 /// Row images, as both families call them.
 const IMAGES: [&str; 3] = ["full", "minimal", "noblob"];
 
-fn check(server: &Server, metadata: &[&str], session: &[&str]) {
+fn check(server: &Server, metadata: &[&str], images: &[&str], session: &[&str]) {
     let columns = columns(server);
     server.sql("set time_zone = '+00:00'; set sql_mode = ''");
     let mut databases = Vec::new();
     for metadata in metadata {
         server.sql(&format!("set global binlog_row_metadata = {metadata}"));
-        for image in IMAGES {
+        for image in images {
             for (number, session) in session.iter().enumerate() {
                 server.sql(&format!("set binlog_row_image = {image}; {session}"));
                 let database = format!("{}_{image}_{number}", metadata.to_lowercase());
@@ -234,6 +239,7 @@ fn every_type_and_image_of_mariadb_reads_as_the_server_selects_it() {
     check(
         &server,
         &["full", "minimal", "no_log"],
+        &IMAGES,
         &["set column_compression_zlib_wrap = 1", "set column_compression_zlib_wrap = 0"],
     );
 }
@@ -244,6 +250,141 @@ fn every_type_and_image_of_mysql_reads_as_the_server_selects_it() {
     check(
         &server,
         &["full", "minimal"],
+        &IMAGES,
         &["set binlog_transaction_compression = off", "set binlog_transaction_compression = on"],
     );
+}
+
+/// Images without the columns that stay, vectors, compressed events, end positions that the server does not say and that it does.
+#[test]
+fn every_type_and_image_of_mariadb_11_8_reads_as_the_server_selects_it() {
+    let server = Server::new("mariadb-11.8").log_bin().start();
+    assert!(server.try_sql("set binlog_row_image = full_nodup").is_ok(), "this server is too old for the test");
+    check(
+        &server,
+        &["full", "minimal", "no_log"],
+        &["full", "minimal", "noblob", "full_nodup"],
+        &[
+            "set global log_bin_compress = 0; set global binlog_legacy_event_pos = 0",
+            "set global log_bin_compress = 1; set global log_bin_compress_min_len = 10; set global binlog_legacy_event_pos = 1",
+        ],
+    );
+}
+
+/// A document with MySQL's diffs applied, as far as paths of names and indexes go.
+fn patched(document: &str, diffs: &Value) -> Value {
+    let mut document: Value = serde_json::from_str(document).unwrap();
+    for diff in diffs.as_array().unwrap() {
+        let path = diff["path"].as_str().unwrap().trim_start_matches('$');
+        let legs: Vec<String> = path
+            .replace('[', ".#")
+            .replace(']', "")
+            .split('.')
+            .filter(|leg| !leg.is_empty())
+            .map(|leg| leg.trim_matches('"').to_owned())
+            .collect();
+        let (last, parents) = legs.split_last().unwrap();
+        let mut at = &mut document;
+        for leg in parents {
+            at = match leg.strip_prefix('#') {
+                Some(index) => &mut at[index.parse::<usize>().unwrap()],
+                None => &mut at[leg.as_str()],
+            };
+        }
+        let index = last.strip_prefix('#').map(|index| index.parse::<usize>().unwrap());
+        let value = diff["value"].clone();
+        match (diff["op"].as_str().unwrap(), index) {
+            ("replace", Some(index)) => at[index] = value,
+            ("insert", Some(index)) => {
+                let items = at.as_array_mut().unwrap();
+                items.insert(index.min(items.len()), value);
+            }
+            ("remove", Some(index)) => drop(at.as_array_mut().unwrap().remove(index)),
+            ("remove", None) => drop(at.as_object_mut().unwrap().shift_remove(last)),
+            (_, None) => drop(at.as_object_mut().unwrap().insert(last.clone(), value)),
+            other => panic!("{other:?}"),
+        }
+    }
+    document
+}
+
+/// Partial JSON updates, in every row image, compressed and not: the diffs lead to what the server selects.
+#[test]
+fn partial_updates_of_json_lead_to_what_the_server_selects() {
+    let server = Server::new("mysql-9.7").log_bin().start();
+    let mut databases = Vec::new();
+    for image in IMAGES {
+        for compression in ["off", "on"] {
+            let database = format!("{image}_{compression}");
+            server.sql(&format!(
+                "set binlog_row_value_options = partial_json, binlog_row_image = {image}, binlog_transaction_compression = {compression}; \
+                 create database {database}; use {database}; create table t (id int primary key, a json, b json, n int)"
+            ));
+            let long = format!("repeat('long ', {})", 200);
+            for id in 1..=4 {
+                server.sql(&format!(
+                    "insert into t values ({id}, json_object('k', {id}, 'text', {long}, 'list', json_array(1, 2, 3), \
+                     'deep', json_object('x y', json_array(json_object('z', 1.5)))), json_array({long}, 'two', 3), 0)"
+                ));
+            }
+            for change in [
+                "a = json_set(a, '$.k', 70000)",
+                "a = json_replace(a, '$.list[1]', 'middle')",
+                "a = json_remove(a, '$.list[0]'), n = n + 1",
+                "a = json_set(a, '$.fresh', cast('2026-11-25' as date))",
+                "a = json_set(a, '$.deep.\"x y\"[0].z', null), b = json_set(b, '$[1]', json_object('q', 1))",
+                "b = json_array_insert(b, '$[1]', 'new'), a = json_remove(a, '$.text')",
+                "b = json_replace(b, '$[0]', 'short')",
+                "b = null, a = json_set(a, '$.k', 1)",
+                "b = json_array(1), n = 5",
+            ] {
+                server.sql(&format!("update t set {change} where id < 4"));
+            }
+            databases.push(database);
+        }
+    }
+    let folder = scratch();
+    let out = folder.path().join("out.rlog");
+    let mut command = shell("out=$1; shift; rlog-extract \"$@\" > \"$out\" && rlog-dump --format json \"$out\"");
+    let output = command.arg(&out).args(server.closed_logs()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut found: BTreeMap<(String, u64), BTreeMap<String, Value>> = BTreeMap::new();
+    let mut diffs = 0;
+    for line in String::from_utf8(output.stdout).unwrap().lines() {
+        let event: Value = serde_json::from_str(line).unwrap();
+        if event["kind"] != "row" {
+            continue;
+        }
+        let id = event["before"]["id"].as_u64().or(event["after"]["id"].as_u64()).unwrap();
+        let row = found.entry((event["database"].as_str().unwrap().to_owned(), id)).or_default();
+        for (name, value) in event["after"].as_object().unwrap() {
+            let value = match value {
+                Value::Array(_) => {
+                    diffs += 1;
+                    Value::String(patched(row[name].as_str().unwrap(), value).to_string())
+                }
+                value => value.clone(),
+            };
+            row.insert(name.clone(), value);
+        }
+    }
+    assert!(diffs > 100, "only {diffs} diffs were logged");
+    for database in databases {
+        for row in server.rows(&format!(
+            "select id, convert(a using utf8mb4), convert(b using utf8mb4) from {database}.t order by id"
+        )) {
+            let text = |index: usize| row[index].clone().map(|bytes| String::from_utf8(bytes).unwrap());
+            let id: u64 = text(0).unwrap().parse().unwrap();
+            for (name, wanted) in [("a", text(1)), ("b", text(2))] {
+                let ours = &found[&(database.clone(), id)][name];
+                let parse = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+                let same = match (ours, &wanted) {
+                    (Value::Null, None) => true,
+                    (Value::String(ours), Some(wanted)) => parse(ours) == parse(wanted),
+                    _ => false,
+                };
+                assert!(same, "{database} {id} {name}: here {ours}, there {wanted:?}");
+            }
+        }
+    }
 }

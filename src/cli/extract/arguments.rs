@@ -38,6 +38,7 @@ pub(super) const MANUAL: Manual = Manual {
         ("SOURCES", SOURCES),
         ("ENDS OF LOGS", ENDS),
         ("NAMES AND TYPES OF COLUMNS", NAMES),
+        ("FILTERS", FILTERS),
         ("WINDOWS", WINDOWS),
     ],
     files: &[],
@@ -54,7 +55,8 @@ Binary and relay logs of MySQL 3.23 to 9.x and MariaDB 5.1 to 12.x are read, com
 have the position that they had in their source's log. Transactions are numbered by file number and offset; standard input and renamed files need
 `--log-name`, else the stream is unanchored and rlog-queue refuses it.
 
-Rows of the server's own tables (`mysql.*`) and of rlog's are left out.
+Rows of the server's own tables (`mysql.*`) and of rlog's (`rlog_*`) are left out, and so are statements and DDL about nothing else. What an rlog-apply has written
+into the log's server says through which targets it came (`origins`), whatever is filtered: an rlog-apply skips what has been in its own target.
 
 `sqlite:PATH` is a live SQLite database in WAL mode: its write-ahead log is decoded page by page while the application goes on. Nothing is written to the database. A read
 transaction keeps checkpoints from taking away what is not confirmed yet; the application's own RESTART and TRUNCATE checkpoints report busy meanwhile. `PATH` or `PATH-wal` reads
@@ -79,6 +81,16 @@ const NAMES: &str = "\
 Names and types come from the log itself when the server was told to write them (`binlog_row_metadata=FULL`); else from CREATE and ALTER TABLE
 statements in the log, and from `--schema`; else columns are called `@1`, `@2` and so on, with a note. A schema file is what `mysqldump --no-data` writes, as of the
 start of the log; statements in the log change it from there.";
+
+const FILTERS: &str = "\
+`--rewrite-db` comes first: all other rules see the new name. Then the rules are MariaDB's. Rows are judged by the database that their table is in, and by the
+table. Statements and DDL are judged by their default database, and then by the tables that they write: those named by INSERT, REPLACE and LOAD DATA,
+those of UPDATE whose columns are set, and those that DELETE lists. Tables that are only read do not count. Of several tables the first one decides that
+a `do` or `ignore` list has; with `--tables` and `--ignore-tables` a statement passes when one of its tables does. An UPDATE of several tables that
+sets a column without saying of which table counts for all of them.
+
+What the text does not tell is not guessed: what a stored function or a trigger writes, and statements that name no table to be written, are judged by
+the default database alone, and pass all rules about tables. A log of rows (`binlog_format=ROW`) has no such questions.";
 
 const WINDOWS: &str = "\
 Each transaction says which earlier one it must wait for, so that rlog-apply can run others at the same time. `source` takes what the server
@@ -194,6 +206,10 @@ pub(super) struct Args {
     /// Keys of encrypted MariaDB logs, in the format of file_key_management
     #[arg(long, value_name = "FILE", help_heading = "Reading")]
     pub(super) key_file: Option<PathBuf>,
+
+    /// File with the secret of a key file that is itself encrypted (file_key_management_filekey)
+    #[arg(long, value_name = "FILE", requires = "key_file", help_heading = "Reading")]
+    pub(super) key_secret: Option<PathBuf>,
 
     /// Name of the log, when its file does not tell
     #[arg(long, value_name = "NAME", help_heading = "Reading")]

@@ -16,6 +16,7 @@ use crate::error::{Class, Error, Result};
 use crate::event::filter::TableFilter;
 use crate::frame::{Position, PositionSpec};
 use crate::queue;
+use crate::source::mysql::key_file;
 #[cfg(feature = "mysql")]
 use crate::source::mysql::live::{ServerInput, feed::Patience};
 use crate::source::{Confirm, Input, LiveOptions, Look, NamedText, Options, Until, WindowMode};
@@ -243,7 +244,11 @@ pub(super) fn options(args: &Args) -> Result<Options> {
         filter: TableFilter::new(args.filters.rules()?)?,
         no_annotate: args.no_annotate,
         schema: args.schema.iter().map(text).collect::<Result<_>>()?,
-        keys: args.key_file.as_ref().map(text).transpose()?,
+        keys: args
+            .key_file
+            .as_ref()
+            .map(|file| key_file::unlock(text(file)?, args.key_secret.as_ref().map(text).transpose()?.as_ref()))
+            .transpose()?,
         log_name: args.log_name.clone(),
         follow: args.follow,
         system_tables: false,

@@ -24,11 +24,6 @@ pub struct Keys(BTreeMap<u32, Vec<u8>>);
 impl Keys {
     /// Parses lines of `id;hexadecimal key`; what follows the key, empty lines and lines with `#` are comments.
     pub fn parse(file: &NamedText) -> Result<Keys> {
-        if file.text.starts_with(b"Salted__") {
-            return Err(Error::new(Class::Unavailable, "the key file is itself encrypted, which rlog does not read")
-                .in_file(&file.name)
-                .hint("decrypt it first: `openssl enc -d -aes-256-cbc -md sha1 -in KEYS.enc -out KEYS`"));
-        }
         let mut keys = BTreeMap::new();
         for (number, line) in file.text.split(|byte| *byte == b'\n').enumerate() {
             let line = line.trim_ascii();

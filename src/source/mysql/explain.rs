@@ -40,7 +40,9 @@ pub fn header_fields(format: &Format, header: &Header, raw: &[u8]) -> Vec<Field>
     parts.number(4, "size");
     if format.version > 1 {
         let said = if format.version < 4 { "start" } else { "end" };
-        parts.field(4, "log_pos", |_| if header.log_pos == 0 { "0, not said".into() } else { format!("{said} {}", header.log_pos) });
+        parts.field(4, "log_pos", |_| {
+            if header.log_pos == 0 { "0, not said".into() } else { format!("{said} {}", header.log_pos) }
+        });
         parts.field(2, "flags", |_| flag_words(header.flags));
     }
     let more = format.header_len_of(header.kind).saturating_sub(parts.at);
@@ -264,7 +266,9 @@ impl Explainer {
             }
             kind::MARIADB_GTID => {
                 let sequence = parts.number(8, "sequence")?;
-                parts.number_as(4, "domain", |domain| format!("{domain}, GTID {domain}-{}-{sequence}", header.server_id))?;
+                parts.number_as(4, "domain", |domain| {
+                    format!("{domain}, GTID {domain}-{}-{sequence}", header.server_id)
+                })?;
                 let flags = parts.number_as(1, "flags", |flags| maria_flags(flags as u8))? as u8;
                 if flags & 2 != 0 {
                     parts.number(8, "commit id")?;
@@ -274,12 +278,21 @@ impl Explainer {
                     let gtrid = parts.number(1, "gtrid length")?;
                     let bqual = parts.number(1, "bqual length")?;
                     parts.bytes((gtrid + bqual) as usize, "xid")?;
-                } else if flags & 2 == 0 && parts.rest().len() >= 6 && parts.rest().iter().take(6).all(|byte| *byte == 0) {
+                } else if flags & 2 == 0
+                    && parts.rest().len() >= 6
+                    && parts.rest().iter().take(6).all(|byte| *byte == 0)
+                {
                     parts.bytes(6, "padding")?;
                 }
                 if !parts.rest().is_empty() && parts.rest().first() != Some(&0) {
                     parts.number_as(1, "extra flags", |flags| {
-                        let known = [(1, "multi engine"), (2, "START ALTER"), (4, "COMMIT ALTER"), (8, "ROLLBACK ALTER"), (16, "thread id")];
+                        let known = [
+                            (1, "multi engine"),
+                            (2, "START ALTER"),
+                            (4, "COMMIT ALTER"),
+                            (8, "ROLLBACK ALTER"),
+                            (16, "thread id"),
+                        ];
                         words(flags, &known)
                     })?;
                 }
@@ -443,7 +456,10 @@ impl Explainer {
             None => format!("{id}, no table map before"),
         })?;
         parts.number_as(2, "flags", |flags| {
-            words(flags, &[(1, "end of statement"), (2, "no foreign key checks"), (4, "no unique checks"), (8, "complete rows")])
+            words(
+                flags,
+                &[(1, "end of statement"), (2, "no foreign key checks"), (4, "no unique checks"), (8, "complete rows")],
+            )
         })?;
         if extended {
             let length = parts.number(2, "extra length")?;
@@ -504,7 +520,9 @@ fn mysql_gtid(parts: &mut Parts<'_>) -> Option<()> {
     parts.number(1, "clock type")?;
     parts.number(8, "last committed")?;
     parts.number(8, "sequence number")?;
-    let micros = |number: u64| jiff::Timestamp::from_microsecond(number as i64).map_or_else(|_| number.to_string(), |time| time.to_string());
+    let micros = |number: u64| {
+        jiff::Timestamp::from_microsecond(number as i64).map_or_else(|_| number.to_string(), |time| time.to_string())
+    };
     if parts.rest().len() >= 7 {
         let time = parts.number_as(7, "commit time", |number| micros(number & !(1 << 55)))?;
         if time & 1 << 55 != 0 {
@@ -599,20 +617,29 @@ fn status_variables(format: &Format, parts: &mut Parts<'_>, end: usize) {
             19 => ("sql_require_primary_key", 1),
             20 => ("default_table_encryption", 1),
             129 if format.family == Family::MariaDb => ("xid", 8),
-            130 => ("gtid flags", if rest.first_chunk::<2>().is_some_and(|flags| u16::from_le_bytes(*flags) & 0x0c != 0) { 10 } else { 2 }),
+            130 => (
+                "gtid flags",
+                if rest.first_chunk::<2>().is_some_and(|flags| u16::from_le_bytes(*flags) & 0x0c != 0) {
+                    10
+                } else {
+                    2
+                },
+            ),
             131 => ("character set collations", 1 + first * 4),
             _ => return,
         };
         let Some(value) = rest.get(..len) else { return };
         let meaning = match tag {
-            5 | 6 | 11 | 12 => {
-                String::from_utf8_lossy(value).chars().filter(|c| !c.is_control()).collect::<String>()
-            }
+            5 | 6 | 11 | 12 => String::from_utf8_lossy(value).chars().filter(|c| !c.is_control()).collect::<String>(),
             4 => {
                 let number = |at: usize| value.get(at..at + 2).map_or(0, little);
                 format!("client {}, connection {}, server {}", number(0), number(2), number(4))
             }
-            3 => format!("increment {}, offset {}", little(value.get(..2).unwrap_or(&[])), little(value.get(2..).unwrap_or(&[]))),
+            3 => format!(
+                "increment {}, offset {}",
+                little(value.get(..2).unwrap_or(&[])),
+                little(value.get(2..).unwrap_or(&[]))
+            ),
             1 | 0 => format!("{:#x}", little(value)),
             _ if len <= 8 => little(value).to_string(),
             _ => String::new(),
@@ -620,7 +647,6 @@ fn status_variables(format: &Format, parts: &mut Parts<'_>, end: usize) {
         parts.push(1 + len, &format!("{tag} {name}"), meaning);
     }
 }
-
 
 #[cfg(test)]
 mod tests {
@@ -656,7 +682,10 @@ mod tests {
             }
         }
         let found = fields(kind::QUERY, &query);
-        assert!(found.iter().any(|field| field.2 == "sql" && field.3 == "elect 1" || field.3 == "select 1"), "{found:?}");
+        assert!(
+            found.iter().any(|field| field.2 == "sql" && field.3 == "elect 1" || field.3 == "select 1"),
+            "{found:?}"
+        );
     }
 
     #[test]

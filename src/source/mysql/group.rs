@@ -13,7 +13,8 @@
 
 use super::gtid::GroupHead;
 use crate::error::Result;
-use crate::event::record::{RecordKind, close_record, open_record, write_payload};
+use crate::event::Statement;
+use crate::event::record::{RECORD_HEAD_LEN, RecordKind, close_record, open_record, write_payload};
 use crate::event::rows::{RowsHead, RowsOp, set_row_count};
 use crate::event::statement::UserVariable;
 use crate::frame::envelope::TableCount;
@@ -204,6 +205,24 @@ impl Group {
     #[inline]
     pub fn piece_due(&self) -> bool {
         self.streaming && self.payload.len() >= PIECE_BYTES
+    }
+
+    /// Takes out the blocks of a file whose statement is not wanted, as far as they are not written yet.
+    pub fn drop_blocks(&mut self, file_id: u32) {
+        let mut kept = Vec::with_capacity(self.payload.len());
+        let mut rest = self.payload.as_slice();
+        while let Some(length) = rest.get(1..RECORD_HEAD_LEN).and_then(|head| head.first_chunk::<4>()) {
+            let length = RECORD_HEAD_LEN + u32::from_le_bytes(*length) as usize;
+            let (Some(record), Some(&number)) = (rest.get(..length), rest.first()) else { return };
+            let body = record.get(RECORD_HEAD_LEN..).unwrap_or(&[]);
+            let is_block = number == RecordKind::LoadBlock as u8
+                && Statement::decode(body).is_ok_and(|block| block.file_id == Some(file_id));
+            if !is_block {
+                kept.extend_from_slice(record);
+            }
+            rest = rest.get(length..).unwrap_or(&[]);
+        }
+        self.payload = kept;
     }
 
     /// Counts rows.

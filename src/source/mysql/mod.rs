@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! files     which files, in which order          data      their bytes: a map, or a stream's buffer
-//! event     framing, formats, checksums          decrypt, compress
+//! event     framing, formats, checksums          decrypt, key_file, compress
 //! query, load, gtid                              what single events say
 //! table_map, definition, image, ops, values, wire   tables and rows
 //! tables    table maps, compiled and kept        selection  --after, --until, --since
@@ -25,6 +25,7 @@ pub mod files;
 pub mod group;
 pub mod gtid;
 pub mod image;
+pub mod key_file;
 #[cfg(feature = "mysql")]
 pub mod live;
 pub mod load;

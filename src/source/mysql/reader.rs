@@ -293,6 +293,9 @@ impl MySqlSource {
             let raw = current.data.from(at, size)?.get(..size).ok_or_else(torn)?;
             if header.kind == kind::FORMAT_DESCRIPTION {
                 format = Format::parse(raw, at)?;
+                if self.salvage.is_some() && !format.checksum {
+                    self.doubt(current, at)?;
+                }
             } else {
                 let body = raw.get(format.header_len..).unwrap_or(&[]);
                 format

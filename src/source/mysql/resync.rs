@@ -65,7 +65,10 @@ impl Search<'_> {
             *effort = effort.saturating_sub(size as u64);
             return rest.get(..size).is_some_and(|raw| format.verify(&header, raw, 0).is_ok());
         }
-        placed || self.chain(rest, |rest| format.header(rest).filter(|header| event::is_known(header.kind)).map(|header| header.size))
+        placed
+            || self.chain(rest, |rest| {
+                format.header(rest).filter(|header| event::is_known(header.kind)).map(|header| header.size)
+            })
     }
 
     fn is_encrypted_event(
@@ -77,7 +80,9 @@ impl Search<'_> {
         effort: &mut u64,
     ) -> bool {
         let size_of = |rest: &[u8]| Some(u32::from_le_bytes(*rest.get(9..13)?.first_chunk::<4>()?));
-        let Some(size) = size_of(rest).map(|size| size as usize).filter(|size| *size <= rest.len()) else { return false };
+        let Some(size) = size_of(rest).map(|size| size as usize).filter(|size| *size <= rest.len()) else {
+            return false;
+        };
         if !self.chain(rest, size_of) {
             return false;
         }

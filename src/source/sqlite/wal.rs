@@ -102,7 +102,7 @@ pub struct Checksum(pub u32, pub u32);
 
 impl Checksum {
     /// Continues over `bytes`, whose length is a multiple of 8.
-    pub(super) fn add(self, bytes: &[u8], big_endian: bool) -> Checksum {
+    pub fn add(self, bytes: &[u8], big_endian: bool) -> Checksum {
         let (mut a, mut b) = (self.0, self.1);
         let (pairs, _) = bytes.as_chunks::<8>();
         if big_endian {

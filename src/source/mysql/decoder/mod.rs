@@ -373,8 +373,7 @@ impl Decoder {
             return;
         }
         self.write_header(out);
-        let gap =
-            Progress { from: self.reached, to: at, incarnation: self.incarnation, reason, ..Progress::default() };
+        let gap = Progress { from: self.reached, to: at, incarnation: self.incarnation, reason, ..Progress::default() };
         out.frame(Kind::Gap, |payload| gap.encode(payload));
         self.reached = at;
     }

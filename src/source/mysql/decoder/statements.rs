@@ -187,6 +187,9 @@ impl Decoder {
             return Ok(());
         }
         if !self.rules.statement(&mut statement) {
+            if let Some(file_id) = statement.file_id {
+                self.group.drop_blocks(file_id);
+            }
             self.group.clear_context();
             return Ok(());
         }
@@ -355,8 +358,12 @@ impl Decoder {
         if self.group.skip != Skip::No {
             return Ok(());
         }
+        let database = String::from_utf8_lossy(&load.database).into_owned();
+        let session = Session { database: &database, ..Session::default() };
+        let tables = changed(&session, Some(false), &load.sql);
         let statement = Statement {
             sql: load.sql.as_slice().into(),
+            tables,
             database: String::from_utf8_lossy(&load.database),
             time_s: event.header.timestamp,
             thread: load.thread,

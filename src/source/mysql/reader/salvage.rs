@@ -56,8 +56,7 @@ impl Salvage {
     /// Looks at an event; `true` when reading goes on with it.
     pub fn resumes(&mut self, event: &Event<'_>, format: &Format, query_post_header: usize) -> bool {
         let number = event.header.kind;
-        let is_gtid =
-            matches!(number, kind::GTID | kind::ANONYMOUS_GTID | kind::GTID_TAGGED | kind::MARIADB_GTID);
+        let is_gtid = matches!(number, kind::GTID | kind::ANONYMOUS_GTID | kind::GTID_TAGGED | kind::MARIADB_GTID);
         self.seen_gtid |= is_gtid;
         let behind_end = std::mem::take(&mut self.behind_end);
         let begins = if self.seen_gtid || always_has_gtids(format) {
@@ -103,7 +102,12 @@ impl MySqlSource {
     }
 
     /// Keeps a problem, and looks for the next event in the file.
-    pub(super) fn search(&mut self, current: &mut Current, error: Error, out: &mut FrameWriter) -> Result<Option<Then>> {
+    pub(super) fn search(
+        &mut self,
+        current: &mut Current,
+        error: Error,
+        out: &mut FrameWriter,
+    ) -> Result<Option<Then>> {
         self.tell(current, error, out);
         let (at, relay) = (current.at - current.base, current.relay);
         let bytes = current.data.from(current.at, LOOK_AHEAD_BYTES)?;
@@ -139,8 +143,26 @@ impl MySqlSource {
         Ok(Then::Stay(None))
     }
 
+    /// A first event that says that there are no checksums may be one whose size is damaged: then there are some behind it.
+    pub(super) fn doubt(&mut self, current: &mut Current, at: u64) -> Result<()> {
+        const LOOK_BYTES: usize = 1 << 20;
+        let bytes = current.data.from(at, LOOK_BYTES)?;
+        let relay = current.probe.as_ref().is_some_and(|probe| probe.relay);
+        if guess_format(bytes.get(..LOOK_BYTES).unwrap_or(bytes), relay).checksum {
+            return Err(
+                Error::damage("format description event is damaged: the events behind it have checksums").at(at)
+            );
+        }
+        Ok(())
+    }
+
     /// The magic number or the first event is damaged. With salvage: what the rest of the file shows is enough to read it.
-    pub(super) fn begin_damaged(&mut self, current: &mut Current, error: Error, out: &mut FrameWriter) -> Result<Option<Then>> {
+    pub(super) fn begin_damaged(
+        &mut self,
+        current: &mut Current,
+        error: Error,
+        out: &mut FrameWriter,
+    ) -> Result<Option<Then>> {
         let damaged = matches!(error.class(), Class::Damage | Class::Torn | Class::Version);
         if self.salvage.is_none() || !damaged {
             return Err(error);

@@ -1,7 +1,10 @@
-//! `--format hex`: the bytes of each frame, and what they mean.
+//! `--format hex`: the bytes, and what they mean: of frames, of the events of binary logs ([`log`]), of SQLite's log ([`wal`]).
 //!
 //! Frames are shown one after the other with their offset, the fields of the header, then the payload: envelope fields by their names in
-//! rlog-format(5), records with their heads. `--since`, `--until` and `--txn` select by transaction; other frames are always shown.
+//! rlog-format(5), records with their heads. `--since`, `--until` and `--txn` select by transaction; then only what belongs to one is shown.
+
+pub mod log;
+pub mod wal;
 
 use super::escape::{one_line, put_hex};
 use super::output::Output;

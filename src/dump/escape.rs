@@ -155,6 +155,18 @@ fn put_json_char(out: &mut Vec<u8>, c: char) {
     }
 }
 
+/// Appends a JSON text as it is, but for characters that control: these can only stand in its strings, where JSON has escapes for them.
+pub fn put_json_document(out: &mut Vec<u8>, text: &str) {
+    for c in text.chars() {
+        match c {
+            // Between values they are white space.
+            '\n' | '\r' | '\t' => out.push(b' '),
+            c if controls(c) => put_json_unit(out, c as u32),
+            c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+}
+
 fn put_json_ascii(out: &mut Vec<u8>, byte: u8) {
     match byte {
         b'"' => out.extend_from_slice(b"\\\""),

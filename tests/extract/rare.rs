@@ -13,12 +13,11 @@ const ROLLBACK_ALTER: u8 = 8;
 /// A GTID event of MariaDB that is standalone DDL, with extra flags.
 fn alter(log: &mut Log, sequence: u64, extra: u8, sql: &str) {
     let mut body = sequence.to_le_bytes().to_vec();
-    body.extend_from_slice(&[0, 0, 0, 0, 1 | 32]);
-    body.extend_from_slice(&[0; 6]);
-    body.push(extra);
+    body.extend_from_slice(&[0, 0, 0, 0, 1 | 32, extra]);
     if extra & (COMMIT_ALTER | ROLLBACK_ALTER) != 0 {
         body.extend_from_slice(&2u64.to_le_bytes());
     }
+    body.resize(body.len().max(19), 0);
     log.event(kind::MARIA_GTID, &body).query(sql);
 }
 
@@ -62,7 +61,6 @@ fn xa_groups_of_mariadb_are_prepared_and_decided() {
     let gtid = |sequence: u64, flags: u8| {
         let mut body = sequence.to_le_bytes().to_vec();
         body.extend_from_slice(&[0, 0, 0, 0, flags]);
-        body.extend_from_slice(&[0; 6]);
         body.extend_from_slice(&[1, 0, 0, 0, 2, 1]);
         body.extend_from_slice(b"gtb");
         body

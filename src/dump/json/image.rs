@@ -1,7 +1,7 @@
 //! Row images as JSON objects, by a plan that is made once a definition and column set.
 
 use super::same;
-use crate::dump::escape::{put_json_single, put_json_string};
+use crate::dump::escape::{put_json_document, put_json_single, put_json_string};
 use crate::dump::pen::Pen;
 use crate::dump::table::Table;
 use crate::event::charset::{self, Decoder};
@@ -574,6 +574,8 @@ fn put_other(out: &mut Vec<u8>, value: Value<'_>, column: &Column, scratch: &mut
             match rendered.form {
                 text::Form::Integer if rendered.bytes.len() < 16 => out.extend_from_slice(rendered.bytes),
                 text::Form::Bytes => put_base64(out, rendered.bytes),
+                // Not as a string, which would be a document.
+                text::Form::JsonDiff => put_json_document(out, &String::from_utf8_lossy(rendered.bytes)),
                 _ => {
                     if !put_json_string(out, rendered.bytes) {
                         put_base64(out, rendered.bytes);

@@ -278,14 +278,9 @@ impl Explainer {
                     let gtrid = parts.number(1, "gtrid length")?;
                     let bqual = parts.number(1, "bqual length")?;
                     parts.bytes((gtrid + bqual) as usize, "xid")?;
-                } else if flags & 2 == 0
-                    && parts.rest().len() >= 6
-                    && parts.rest().iter().take(6).all(|byte| *byte == 0)
-                {
-                    parts.bytes(6, "padding")?;
                 }
-                if !parts.rest().is_empty() && parts.rest().first() != Some(&0) {
-                    parts.number_as(1, "extra flags", |flags| {
+                if parts.rest().first().is_some_and(|flags| *flags != 0) {
+                    let extra = parts.number_as(1, "extra flags", |flags| {
                         let known = [
                             (1, "multi engine"),
                             (2, "START ALTER"),
@@ -295,6 +290,18 @@ impl Explainer {
                         ];
                         words(flags, &known)
                     })?;
+                    if extra & 1 != 0 {
+                        parts.number(1, "extra engines")?;
+                    }
+                    if extra & (4 | 8) != 0 {
+                        parts.number(8, "sequence of its START ALTER")?;
+                    }
+                    if extra & 16 != 0 {
+                        parts.number(4, "thread")?;
+                    }
+                }
+                if parts.rest().iter().all(|byte| *byte == 0) {
+                    parts.rest_as("padding");
                 }
             }
             kind::PREVIOUS_GTIDS => {

@@ -11,6 +11,7 @@ complete -c rlog-extract -l net-timeout -d 'A server that says nothing for so lo
 complete -c rlog-extract -l shadow -d 'A copy of the database at the confirmed position, to bridge gaps (SQLite)' -r -F
 complete -c rlog-extract -l schema -d 'CREATE TABLE statements, for logs without column names' -r -F
 complete -c rlog-extract -l key-file -d 'Keys of encrypted MariaDB logs, in the format of file_key_management' -r -F
+complete -c rlog-extract -l key-secret -d 'File with the secret of a key file that is itself encrypted (file_key_management_filekey)' -r -F
 complete -c rlog-extract -l log-name -d 'Name of the log, when its file does not tell' -r
 complete -c rlog-extract -l windows -d 'How to tell which transactions may run at the same time' -r -f -a "source\t''
 writeset\t''

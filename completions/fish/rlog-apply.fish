@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_rlog_apply_global_optspecs
-    string join \n h/help V/version
+    string join \n config= h/help V/version
 end
 
 function __fish_rlog_apply_needs_command
@@ -24,6 +24,7 @@ function __fish_rlog_apply_using_subcommand
     contains -- $cmd[1] $argv
 end
 
+complete -c rlog-apply -n "__fish_rlog_apply_needs_command" -l config -d 'Configuration file, rlog.toml(5)' -r -F
 complete -c rlog-apply -n "__fish_rlog_apply_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rlog-apply -n "__fish_rlog_apply_needs_command" -s V -l version -d 'Print version'
 complete -c rlog-apply -n "__fish_rlog_apply_needs_command" -f -a "run" -d 'Apply transactions until the end, a limit or a signal'
@@ -67,6 +68,7 @@ complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l do-table -
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l ignore-table -d 'Not these tables (replicate_ignore_table)' -r
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l wild-do-table -d 'Only tables like these: `%` and `_` as LIKE has them (replicate_wild_do_table)' -r
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l wild-ignore-table -d 'Not tables like these (replicate_wild_ignore_table)' -r
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l config -d 'Configuration file, rlog.toml(5)' -r -F
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l once -d 'Apply what is there, and end (the default)'
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l follow -d 'Wait for more at the end'
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l check-before -d 'Compare rows with their whole before image, not only by key'
@@ -75,6 +77,7 @@ complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l qualify -d
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l replace -d 'Let a snapshot replace the rows that its tables have'
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l allow-nontransactional -d 'Apply also to tables whose engine cannot roll back: at least once, not exactly once'
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l check -d 'Report what would be done and whether it can be, and change nothing'
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l dry-run -d 'Print what would be applied as SQL, and change nothing'
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -s q -l quiet -d 'No remarks'
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -s v -l verbose -d 'Say at the end what was done'
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -82,20 +85,26 @@ complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand status" -l channel
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand status" -l from -d 'The queue that it reads, to tell how far it is behind' -r
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand status" -l format -d 'How to print' -r -f -a "text\t'For people'
 mysql\t'The field names of SHOW ALL SLAVES STATUS'"
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand status" -l config -d 'Configuration file, rlog.toml(5)' -r -F
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand status" -l json -d 'One JSON object a line'
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand last" -l channel -d 'The channel' -r
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand last" -l config -d 'Configuration file, rlog.toml(5)' -r -F
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand last" -s h -l help -d 'Print help'
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand wait" -l channel -d 'The channel' -r
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand wait" -l position -d 'The position: as rlog prints it, or FILE:OFFSET as the server does' -r
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand wait" -l timeout -d 'Seconds; 0 waits for ever' -r
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand wait" -l config -d 'Configuration file, rlog.toml(5)' -r -F
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand wait" -s h -l help -d 'Print help'
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand skip" -l channel -d 'The channel' -r
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand skip" -l config -d 'Configuration file, rlog.toml(5)' -r -F
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand skip" -s h -l help -d 'Print help'
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand reset" -l channel -d 'The channel' -r
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand reset" -l config -d 'Configuration file, rlog.toml(5)' -r -F
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand reset" -l all -d 'Forget the channel itself, its position included'
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand reset" -s h -l help -d 'Print help'
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand errors" -l channel -d 'The channel' -r
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand errors" -l config -d 'Configuration file, rlog.toml(5)' -r -F
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand errors" -s h -l help -d 'Print help'
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand compare" -l channel -d 'The channel through which the target follows the source, which may be at work' -r
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand compare" -l timeout -d 'How many seconds the target may take to come up to the source' -r
@@ -110,6 +119,7 @@ complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand compare" -l do-tab
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand compare" -l ignore-table -d 'Not these tables (replicate_ignore_table)' -r
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand compare" -l wild-do-table -d 'Only tables like these: `%` and `_` as LIKE has them (replicate_wild_do_table)' -r
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand compare" -l wild-ignore-table -d 'Not tables like these (replicate_wild_ignore_table)' -r
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand compare" -l config -d 'Configuration file, rlog.toml(5)' -r -F
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand compare" -l qualify -d 'The target names tables `db.table`'
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand compare" -l json -d 'One JSON object a line'
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand compare" -s q -l quiet -d 'Print only what differs'

@@ -1,7 +1,7 @@
 complete -c rlog-dump -s f -l format -d 'What to print; text if not given' -r -f -a "text\t'For people: a block for each transaction, times local'
 json\t'One object a line, see JSON LINES'
 sql\t'Statements that do it again'
-hex\t'Annotated bytes'
+hex\t'Annotated bytes, see BYTES'
 stats\t'Counts, sizes and durations'"
 complete -c rlog-dump -l since -d 'Only what happened at or after this time or position (see TIMES AND POSITIONS)' -r
 complete -c rlog-dump -l until -d 'Only what happened before this time or up to this position' -r
@@ -23,6 +23,7 @@ sqlite\t''
 postgres\t''"
 complete -c rlog-dump -l schema -d 'CREATE TABLE statements for logs without column names, as `mariadb-dump --no-data` writes them' -r -F
 complete -c rlog-dump -l key-file -d 'Keys of an encrypted MariaDB log, in the form of its file_key_management plugin' -r -F
+complete -c rlog-dump -l key-secret -d 'File with the secret of a key file that is itself encrypted (file_key_management_filekey)' -r -F
 complete -c rlog-dump -l log-name -d 'Name of the (first) log file, when it was renamed or comes from standard input' -r
 complete -c rlog-dump -l channel -d 'Channel of a queue' -r
 complete -c rlog-dump -l color -d 'Colours in text output' -r -f -a "auto\t'On a terminal, unless $NO_COLOR is set'

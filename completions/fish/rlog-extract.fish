@@ -21,7 +21,6 @@ complete -c rlog-extract -l progress -d 'Show how far it is' -r -f -a "auto\t''
 always\t''
 never\t''"
 complete -c rlog-extract -l metrics-file -d 'Write counters there, in Prometheus\' text format' -r -F
-complete -c rlog-extract -l config -d 'Configuration file' -r -F
 complete -c rlog-extract -l channel -d 'Channel, whose section of the configuration is used' -r
 complete -c rlog-extract -l tables -d 'Only these tables: globs over `database.table`, or over the table alone' -r
 complete -c rlog-extract -l ignore-tables -d 'Not these tables' -r
@@ -32,6 +31,7 @@ complete -c rlog-extract -l do-table -d 'Only these tables (replicate_do_table)'
 complete -c rlog-extract -l ignore-table -d 'Not these tables (replicate_ignore_table)' -r
 complete -c rlog-extract -l wild-do-table -d 'Only tables like these: `%` and `_` as LIKE has them (replicate_wild_do_table)' -r
 complete -c rlog-extract -l wild-ignore-table -d 'Not tables like these (replicate_wild_ignore_table)' -r
+complete -c rlog-extract -l config -d 'Configuration file, rlog.toml(5)' -r -F
 complete -c rlog-extract -l no-annotate -d 'Leave out the SQL text that caused rows'
 complete -c rlog-extract -l once -d 'Read what is there when it starts, then end (the default)'
 complete -c rlog-extract -s f -l follow -d 'Wait for more at the end, through rotations'

@@ -41,7 +41,7 @@ complete -c rlog-queue -n "__fish_rlog_queue_needs_command" -f -a "get" -d 'Writ
 complete -c rlog-queue -n "__fish_rlog_queue_needs_command" -f -a "last" -d 'Print the last durable position; exit 1 when there is none'
 complete -c rlog-queue -n "__fish_rlog_queue_needs_command" -f -a "ack" -d 'Tell that a reader needs nothing up to and including a position'
 complete -c rlog-queue -n "__fish_rlog_queue_needs_command" -f -a "status" -d 'Tell where the queue and its readers stand'
-complete -c rlog-queue -n "__fish_rlog_queue_needs_command" -f -a "purge" -d 'Remove files that every registered reader has acknowledged'
+complete -c rlog-queue -n "__fish_rlog_queue_needs_command" -f -a "purge" -d 'Remove what every registered reader has acknowledged'
 complete -c rlog-queue -n "__fish_rlog_queue_needs_command" -f -a "verify" -d 'Check every byte; print each error with file and offset'
 complete -c rlog-queue -n "__fish_rlog_queue_needs_command" -f -a "channels" -d 'List the channels'
 complete -c rlog-queue -n "__fish_rlog_queue_needs_command" -f -a "reset" -d 'Forget what a channel holds, and its readers'

@@ -19,6 +19,7 @@
 //! which the header has modulo 2^32, and its size. The replica's own events (its format description, its rotation) move nothing.
 
 mod salvage;
+mod special;
 
 use std::collections::VecDeque;
 use std::io::Read;
@@ -37,6 +38,7 @@ use crate::error::{Class, Error, Result};
 use crate::frame::{Coordinate, FrameWriter};
 use crate::source::{Options, Problem, Source, Status, Step};
 use salvage::Salvage;
+use special::{Special, is_special};
 
 /// A step ends when so many bytes of frames wait.
 const STEP_BYTES: usize = 256 << 10;
@@ -727,34 +729,6 @@ fn cut(bytes: &[u8], format: &Format, at: u64) -> std::result::Result<(Header, u
         return Err(Tail::Damaged(Error::damage(format!("event of {size} bytes is too short")).at(at)));
     }
     Ok((header, size))
-}
-
-/// Whether an event is about the file that it stands in.
-#[inline]
-fn is_special(number: u8) -> bool {
-    matches!(number, kind::FORMAT_DESCRIPTION | kind::ROTATE | kind::STOP | kind::MARIADB_START_ENCRYPTION)
-}
-
-/// An event about the file, taken out of the file's bytes.
-enum Special {
-    Format(Box<Format>),
-    Rotate { name: String, to: u64 },
-    Stop,
-    Encryption(Vec<u8>),
-}
-
-impl Special {
-    fn of(event: &Event<'_>, format: &Format, raw: &[u8]) -> Result<Special> {
-        Ok(match event.header.kind {
-            kind::FORMAT_DESCRIPTION => Special::Format(Box::new(Format::parse(raw, event.at)?)),
-            kind::ROTATE => {
-                let (name, to) = files::rotate_target(event.body, format).ok_or_else(|| event.cut())?;
-                Special::Rotate { name: String::from_utf8_lossy(name).into_owned(), to }
-            }
-            kind::STOP => Special::Stop,
-            _ => Special::Encryption(event.body.to_vec()),
-        })
-    }
 }
 
 impl Source for MySqlSource {

@@ -63,6 +63,7 @@ fuzz: tools
 
 crash: servers tools
 	RLOG_CRASH_KILLS=$(CRASH_KILLS) RLOG_CRASH_RUNS=$(CRASH_RUNS) $(CARGO) test --locked --release --test crash -- --include-ignored --nocapture --test-threads=2
+	RLOG_CRASH_KILLS=$(CRASH_KILLS) RLOG_CRASH_RUNS=$(CRASH_RUNS) $(CARGO) test --locked --release --test sqlite -- --nocapture kills shadow
 
 # Not through `build`, so that `sudo make install` after `make build` needs no compiler for root.
 $(PROGRAMS:%=$(BUILT)/%):

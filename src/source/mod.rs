@@ -188,6 +188,8 @@ pub type Confirm = Box<dyn FnMut() -> Result<Option<Position>> + Send>;
 pub struct LiveOptions {
     /// The existing rows first, then the log from exactly there.
     pub snapshot: bool,
+    /// Whatever was there before: nothing of an earlier snapshot is gone on with.
+    pub anew: bool,
     /// What is durable downstream; without it everything that was handed over counts.
     pub confirm: Option<Confirm>,
     /// A copy of the database as it was at the confirmed position, to bridge gaps.

@@ -4,6 +4,7 @@
 mod corpus;
 mod damage;
 mod frames;
+mod kills;
 mod live;
 mod pair;
 mod replay;

@@ -12,7 +12,7 @@ use rlog::source::sqlite::shadow::{Home, Shadow, Standing};
 use rlog::source::sqlite::view::{FrameTable, Image};
 use rlog::source::sqlite::wal::{Checksum, Mark, Scanner, read_header};
 use rlog::sys::Vfs as _;
-use rlog::sys::sim::{Fault, Seeded, SimDisk};
+use rlog::sys::sim::{Fault, Plant, Seeded, SimDisk};
 
 use super::live::{application, empty_replica, open_only};
 use super::*;
@@ -329,6 +329,26 @@ fn check(disk: &SimDisk, told: &[(Standing, Vec<u8>)], settled: usize, what: &st
         shadow.settle(&position(standing)).unwrap_or_else(|e| panic!("{what}: {standing:?}: {e}"));
         assert_eq!(shadow.base(), *standing, "{what}");
         assert!(pages_of(&shadow.base_image().unwrap()) == *pages, "{what}: {standing:?}: other pages");
+    }
+}
+
+/// Planted bugs are found: what a sync does not bring to the disk is missed.
+#[test]
+fn a_shadow_that_does_not_sync_is_found_out() {
+    let moments = moments(2);
+    for plant in [Plant::SkipFileSync, Plant::SkipDirSync] {
+        let found = (0..40).any(|call| {
+            let disk = SimDisk::new();
+            disk.plant(plant);
+            disk.fault_at(call, Fault::Die, true);
+            let (mut told, mut settled) = (Vec::new(), 0);
+            let _ = work(&disk, &moments, &mut told, &mut settled);
+            (0..20).any(|seed| {
+                let disk = disk.cut(&mut Seeded::new(call * 1000 + seed));
+                std::panic::catch_unwind(|| check(&disk, &told, settled, "planted")).is_err()
+            })
+        });
+        assert!(found, "{plant:?}");
     }
 }
 

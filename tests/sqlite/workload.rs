@@ -31,6 +31,8 @@ pub struct Workload {
     pub rng: Rng,
     pub page_size: u64,
     names: u64,
+    /// What names that it makes up contain.
+    called: String,
     pub ran: u64,
     pub failed: u64,
     /// The last transaction, for messages.
@@ -39,7 +41,12 @@ pub struct Workload {
 
 impl Workload {
     pub fn new(seed: u64, page_size: u64) -> Workload {
-        Workload { rng: Rng(seed), page_size, names: 0, ran: 0, failed: 0, script: Vec::new() }
+        Workload { rng: Rng(seed), page_size, names: 0, called: String::new(), ran: 0, failed: 0, script: Vec::new() }
+    }
+
+    /// A workload beside others, whose names are its own.
+    pub fn called(self, name: &str) -> Workload {
+        Workload { called: name.into(), ..self }
     }
 
     fn run(&mut self, db: &Connection, sql: &str) {
@@ -92,7 +99,7 @@ impl Workload {
 
     fn fresh(&mut self, prefix: &str) -> String {
         self.names += 1;
-        format!("{prefix}{}", self.names)
+        format!("{prefix}{}{}", self.called, self.names)
     }
 
     pub fn create_table(&mut self, db: &Connection) {

@@ -29,7 +29,7 @@ pub(super) const MANUAL: Manual = Manual {
         ),
         (
             "The same from cron, where nothing holds the log in between",
-            "rlog-extract --snapshot --shadow app.shadow --confirm spool sqlite:app.db | rlog-queue put spool",
+            "rlog-extract --snapshot --shadow shadow --confirm spool sqlite:app.db | rlog-queue put spool",
         ),
         ("See what a SQLite log holds, without touching the database", "rlog-extract app.db-wal | rlog-dump -"),
         ("Read MariaDB's encrypted logs", "rlog-extract --key-file /etc/mysql/keys bin.000042 > 42.rlog"),

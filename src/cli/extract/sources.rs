@@ -64,6 +64,7 @@ pub(super) fn live_options(args: &Args, options: &mut Options, holds_back: bool)
     };
     Ok(LiveOptions {
         snapshot: args.resnapshot || (args.snapshot && options.after.is_none()),
+        anew: args.resnapshot,
         confirm: confirm.map(|place| confirmation(place, channel, Asked::Forgettable)).transpose()?,
         shadow: args.shadow.clone(),
         log_bytes_max,

@@ -55,6 +55,8 @@ pub struct LiveOptions {
     pub filter: TableFilter,
     /// Write the existing rows first.
     pub snapshot: bool,
+    /// Go on with nothing of an earlier snapshot.
+    pub anew: bool,
     /// Windows from write sets, or one transaction after the other.
     pub windows: bool,
     /// What is durable downstream; without it everything that was handed over counts as confirmed.
@@ -270,22 +272,22 @@ impl Live {
                     .in_file(beside(&path, "-shm").display().to_string())
             })
         };
-        let known = match (&home, &options.after) {
-            (Some(home), Some(PositionSpec::Position(_))) => Shadow::open(home)?,
-            _ => None,
+        let known = match &home {
+            Some(home) => Shadow::resume(home, options.after.as_ref(), options.anew)?,
+            None => None,
         };
         let (mut is_unfinished, index);
         is_unfinished = false;
         let beginning = match (&options.after, known) {
-            (Some(PositionSpec::Position(position)), Some(mut shadow)) => {
-                same_file(position, server, &name)?;
+            (_, Some((mut shadow, position))) => {
+                same_file(&position, server, &name)?;
                 let files = catchup::Files { db: &db, wal: &wal, shm: &shm, server };
-                let caught = catchup::catch_up(&files, &mut shadow, position, &mut notes).map_err(in_files)?;
+                let caught = catchup::catch_up(&files, &mut shadow, &position, &mut notes).map_err(in_files)?;
                 (is_unfinished, index) = (caught.is_unfinished, caught.index);
                 let place = Place { server, generation: position.end.file(), stamp: position.incarnation.stamp() };
                 Beginning { place, reached: position.end, from: index.frames, shadow: Some(shadow) }
             }
-            (after, _) => {
+            (after, None) => {
                 // The pin is at the present end of the log, and reading may begin before it.
                 if matches!(after, Some(PositionSpec::Position(_) | PositionSpec::Oldest)) {
                     no_checkpoint = Some(NoCheckpoint::begin(shm)?);
@@ -362,8 +364,11 @@ impl Live {
         let header = stream_header(&self.encoder, &self.options);
         self.encoder.writer().frame(Kind::Stream, |out| header.encode(out));
         if self.options.snapshot {
-            let digest = digest_of(self.decoder.mark().checksum);
-            snapshot(&mut self.encoder, &mut self.decoder, &self.options.filter, digest)?;
+            let Live { encoder, decoder, options, .. } = self;
+            match (&self.shadow, self.replay_from) {
+                (Some(shadow), Some(_)) => shadow.snapshot(encoder, &options.filter)?,
+                _ => snapshot(encoder, decoder, &options.filter, digest_of(decoder.mark().checksum))?,
+            }
         }
         if let (Some(from), Some(shadow)) = (self.replay_from, &self.shadow) {
             shadow.tell(from, &mut self.encoder)?;
@@ -424,11 +429,11 @@ impl Live {
                     Error::damage("the log's header is not the one that the wal-index describes").at(16),
                 ));
             }
-            // A log that was empty when reading began is the first generation.
+            // Also behind a log that was empty, whose salts were others: one number, one stamp.
             let place = self.encoder.place();
-            let starts = salt == self.salt || self.encoder.reached() == place.at(1);
             self.encoder.flush()?;
-            self.encoder.new_generation(place.generation + u64::from(!starts), super::wal::be32(&salt, 0));
+            let generation = place.generation + u64::from(salt != self.salt);
+            self.encoder.new_generation(generation, super::wal::be32(&salt, 0));
             self.salt = salt;
         }
         let went_back = || {

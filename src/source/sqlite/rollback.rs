@@ -17,14 +17,13 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use super::decode::Decoder;
-use super::events::{Drain, Encoder, Place, digest_of};
+use super::events::{Drain, Encoder, Place};
 use super::live::{self, Downstream, LiveOptions, Polled};
 use super::page::{DB_HEADER_LEN, DbHeader};
 use super::shadow::{Home, Shadow, Standing};
 use super::view::{FrameTable, Image};
 use super::wal::{Checksum, ReadAt, be32};
-use super::{catchup, pin, snapshot};
+use super::{catchup, pin};
 use crate::error::{Class, Error, Result};
 use crate::frame::{Coordinate, Kind, PositionSpec};
 
@@ -75,22 +74,23 @@ impl Rollback {
         let version = data_version(&connection, &path)?;
         let started = Instant::now();
         let mut is_unfinished = false;
-        let (shadow, reached, stamp, replay_from) = match &options.after {
-            Some(PositionSpec::Position(position)) => {
-                live::same_file(position, server, &name)?;
-                let mut shadow = Shadow::open(&home)?.ok_or_else(|| {
-                    Error::new(
-                        Class::Gap,
-                        "there is no shadow yet, and without one nothing is known of the state before",
-                    )
-                    .in_file(&name)
-                    .hint("`rlog-extract --resnapshot --shadow FILE` starts anew")
-                })?;
-                shadow.settle(position)?;
+        let known = Shadow::resume(&home, options.after.as_ref(), options.anew)?;
+        let (shadow, reached, stamp, replay_from) = match (&options.after, known) {
+            (_, Some((mut shadow, position))) => {
+                live::same_file(&position, server, &name)?;
+                shadow.settle(&position)?;
                 is_unfinished = !locked(&connection, &path, &db, |seen| take(&mut shadow, &seen))?;
                 (shadow, position.end, position.incarnation.stamp(), Some(position.end))
             }
-            None | Some(PositionSpec::Now) => {
+            (Some(PositionSpec::Position(_)), None) => {
+                return Err(Error::new(
+                    Class::Gap,
+                    "there is no shadow yet, and without one nothing is known of the state before",
+                )
+                .in_file(&name)
+                .hint("`rlog-extract --resnapshot --shadow FILE` starts anew"));
+            }
+            (None | Some(PositionSpec::Now), None) => {
                 let reached = Coordinate::new(1, 1).unwrap_or_default();
                 let shadow = locked(&connection, &path, &db, |seen| {
                     let at = Standing { end: reached, server, salt: [0; 8], checksum: seen.evidence };
@@ -98,7 +98,7 @@ impl Rollback {
                 })?;
                 (shadow, reached, 0, None)
             }
-            Some(_) => {
+            (Some(_), None) => {
                 return Err(Error::usage(
                     "a database without a log is read from `now` or from a position as rlog prints it",
                 ));
@@ -131,10 +131,7 @@ impl Rollback {
             "the database has no write-ahead log: states are compared, and all changes between two looks are one transaction".into(),
         );
         if self.options.snapshot {
-            let mut decoder = Decoder::over(Arc::new(self.shadow.base_image()?))?;
-            decoder.learn()?;
-            let digest = digest_of(self.shadow.base().checksum);
-            snapshot::snapshot(&mut self.encoder, &mut decoder, &self.options.filter, digest)?;
+            self.shadow.snapshot(&mut self.encoder, &self.options.filter)?;
         }
         if let Some(from) = self.replay_from {
             self.shadow.tell(from, &mut self.encoder)?;

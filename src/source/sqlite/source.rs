@@ -112,6 +112,7 @@ impl SqliteSource {
             after: options.after,
             filter: options.filter,
             snapshot: asked.snapshot,
+            anew: asked.anew,
             windows,
             confirm: asked.confirm,
             log_bytes_max: asked.log_bytes_max,

@@ -128,6 +128,9 @@ pub struct Tree {
     pub usable: u32,
     /// Whether everything counts, changed or not.
     pub full: bool,
+    /// Whether the root is another page on the other side: then it counts, changed or not. (An old root may have gone to the
+    /// freelist without a frame, or hold the same bytes for another table.)
+    pub moved: bool,
 }
 
 /// Stamps the children of open pages in the new tree and notes where they hang.
@@ -150,7 +153,7 @@ pub fn stamp(store: &mut Store, tree: &Tree) -> Result<()> {
     if height == 0 {
         return Ok(());
     }
-    let open = tree.full || store.pages.is_changed(tree.root) || tree.root != tree.old_root;
+    let open = tree.full || tree.moved || store.pages.is_changed(tree.root);
     let mut stack: Vec<(u32, bool, usize)> = vec![(tree.root, open, 0)];
     let mut budget = Budget::new(store);
     while let Some((number, open, depth)) = stack.pop() {
@@ -238,7 +241,7 @@ impl Cursor {
     pub fn new(side: Side) -> Cursor {
         Cursor {
             side,
-            tree: Tree { root: 0, old_root: 0, kind: TreeKind::Table, usable: 512, full: false },
+            tree: Tree { root: 0, old_root: 0, kind: TreeKind::Table, usable: 512, full: false, moved: false },
             stack: Vec::new(),
             budget: Budget(0),
             cell: Cell::default(),
@@ -257,12 +260,7 @@ impl Cursor {
         self.budget = Budget::new(store);
         let Some(tree) = tree else { return Ok(()) };
         self.tree = tree;
-        let moved = tree.root != tree.old_root;
-        let open = match self.side {
-            _ if tree.full || store.pages.is_changed(tree.root) => true,
-            Side::New => moved,
-            Side::Old => false,
-        };
+        let open = tree.full || tree.moved || store.pages.is_changed(tree.root);
         self.push(store, tree.root, open)?;
         self.advance(store)
     }

@@ -46,7 +46,10 @@ impl SqliteSession {
             // Both take effect outside of transactions only (rule 11). Deferring would not do: it does not stop cascades.
             plain.pragma_update(None, "foreign_keys", !cascades_in_log)?;
             plain.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, settings.fire_triggers)?;
-            plain.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
+            // What another SQLite wrote may rely on its leniency, and on checks that it did not make.
+            let lenient = settings.source_family == "sqlite";
+            plain.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, lenient)?;
+            plain.pragma_update(None, "ignore_check_constraints", lenient)?;
             Ok(())
         };
         set_up().map_err(|error| sqlite::error_of(&error).in_file(&name))?;

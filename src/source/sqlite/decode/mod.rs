@@ -337,6 +337,7 @@ impl Decoder {
             kind: TreeKind::Table,
             usable,
             full: relaid || before.is_none(),
+            moved: before.is_none(),
         };
         let mut differs = false;
         store.links.record(true);
@@ -357,8 +358,14 @@ impl Decoder {
     fn read_schema(&mut self, side: Side, header: &DbHeader) -> Result<Schema> {
         let Decoder { store, old, new, reader, schema, .. } = self;
         let cursor = if side == Side::Old { old } else { new };
-        let tree =
-            Tree { root: SCHEMA_ROOT, old_root: SCHEMA_ROOT, kind: TreeKind::Table, usable: header.usable, full: true };
+        let tree = Tree {
+            root: SCHEMA_ROOT,
+            old_root: SCHEMA_ROOT,
+            kind: TreeKind::Table,
+            usable: header.usable,
+            full: true,
+            moved: false,
+        };
         let mut objects = Vec::new();
         cursor.start(store, Some(tree))?;
         while cursor.valid() {
@@ -521,7 +528,10 @@ impl Decoder {
                         stamp(store, &new_tree)?;
                     }
                     let old_tree = match (tables.old, before) {
-                        (Some(table), Some(before)) => Some(tree_of(table, table.root, before.usable, *full)),
+                        (Some(table), Some(before)) => {
+                            let tree = tree_of(table, table.root, before.usable, *full);
+                            Some(Tree { moved: new_tree.moved, ..tree })
+                        }
                         _ => None,
                     };
                     old.start(store, old_tree)?;
@@ -539,5 +549,5 @@ impl Decoder {
 }
 
 fn tree_of(table: &Table, old_root: u32, usable: u32, full: bool) -> Tree {
-    Tree { root: table.root, old_root, kind: table.tree_kind(), usable, full }
+    Tree { root: table.root, old_root, kind: table.tree_kind(), usable, full, moved: table.root != old_root }
 }

@@ -37,7 +37,7 @@ use super::shm::WalIndex;
 use super::view::{FrameTable, Image};
 use super::wal::{Checksum, Header, ReadAt, be32, frame_at, read_header};
 use crate::error::{Class, Error, Result};
-use crate::frame::{Coordinate, Position};
+use crate::frame::{Coordinate, Incarnation, Position, PositionSpec};
 use crate::sys::Os;
 use crate::sys::state::{State, TEMP_PREFIX};
 use crate::sys::vfs::{self, Access, Dir, File, Lock, Vfs as _};
@@ -115,6 +115,17 @@ impl Standing {
         let at = frame_at(header.page_size, self.frame()) + 16;
         let got = log.read_at(&mut bytes, at).map_err(|e| Error::io("", e))?;
         Ok(got == 8 && Checksum(be32(&bytes, 0), be32(&bytes, 4)) == self.checksum)
+    }
+
+    /// As a position without a transaction.
+    pub fn position(&self) -> Position {
+        Position {
+            txid: self.end,
+            end: self.end,
+            incarnation: Incarnation::new(self.server, self.stamp()),
+            digest: digest_of(self.checksum),
+            ..Position::default()
+        }
     }
 
     fn write(&self, state: &mut State) {
@@ -247,6 +258,20 @@ fn read_pages(image: &Image, first: u32, buffer: &mut [u8]) -> Result<()> {
 }
 
 impl Shadow {
+    /// The shadow of an earlier run, and from where reading goes on: behind what is confirmed, or if nothing is yet, from the base. For what was
+    /// handed over by a run that died may still arrive; so nothing is begun anew unless that is asked for (`anew`).
+    pub fn resume(home: &Home, after: Option<&PositionSpec>, anew: bool) -> Result<Option<(Shadow, Position)>> {
+        let confirmed = match after {
+            Some(PositionSpec::Position(position)) => Some(position.clone()),
+            None if !anew => None,
+            _ => return Ok(None),
+        };
+        Ok(Shadow::open(home)?.map(|shadow| {
+            let from = confirmed.unwrap_or_else(|| shadow.base().position());
+            (shadow, from)
+        }))
+    }
+
     /// Opens a shadow and finishes what a crash interrupted; `None` when there is no such file.
     pub fn open(home: &Home) -> Result<Option<Shadow>> {
         let Home { dir, name, .. } = home;

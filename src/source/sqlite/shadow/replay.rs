@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use super::{Shadow, Standing};
 use crate::error::{Class, Error, Result};
+use crate::event::filter::TableFilter;
 use crate::frame::Coordinate;
 use crate::source::sqlite::ddl::Ddl;
 use crate::source::sqlite::decode::{Change, Decoder, Sink, Step, Txn};
 use crate::source::sqlite::events::{Encoder, digest_of};
 use crate::source::sqlite::schema::Table;
+use crate::source::sqlite::snapshot::snapshot;
 use crate::source::sqlite::wal::{FRAME_HEADER_LEN, ReadAt, frame_at};
 
 /// The frames of one segment, at the offsets that they have in the source's log.
@@ -32,6 +34,13 @@ impl ReadAt for Shifted {
 }
 
 impl Shadow {
+    /// Tells the rows of the base, where the encoder stands.
+    pub fn snapshot(&self, encoder: &mut Encoder, filter: &TableFilter) -> Result<()> {
+        let mut decoder = Decoder::over(Arc::new(self.image(0)?))?;
+        decoder.learn().map_err(|error| error.in_file(&self.home.name))?;
+        snapshot(encoder, &mut decoder, filter, digest_of(self.base().checksum))
+    }
+
     /// Tells everything behind `from` up to the tail, and says so; the encoder stands there then.
     pub fn tell(&self, from: Coordinate, encoder: &mut Encoder) -> Result<()> {
         // Nobody saw when these were committed.

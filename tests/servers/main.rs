@@ -12,9 +12,9 @@ mod encrypted;
 mod harness;
 #[cfg(feature = "mysql")]
 mod live;
-mod loops;
 #[cfg(feature = "mysql")]
 mod logged;
+mod loops;
 #[cfg(feature = "mysql")]
 mod mysql_apply;
 #[cfg(feature = "mysql")]

@@ -19,6 +19,7 @@ pub mod extract;
 pub mod filters;
 pub mod manual;
 pub mod queue;
+pub mod service;
 pub mod ship;
 
 pub use crate::sys::units;

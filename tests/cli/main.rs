@@ -7,4 +7,5 @@ mod common;
 mod dump;
 mod queue;
 mod queue_backends;
+mod service;
 mod usage;

@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::RunArguments;
 use crate::apply::{self, Options, Summary};
+use crate::cli::service::Service;
 use crate::error::{Error, Result};
 
 /// How often the metrics file is replaced.
@@ -32,6 +33,7 @@ pub(super) struct Observer {
     metrics: Option<(PathBuf, Instant)>,
     channel: String,
     last: Summary,
+    service: Option<Service>,
 }
 
 impl Observer {
@@ -53,6 +55,7 @@ impl Observer {
             metrics: arguments.metrics_file.clone().map(|path| (path, Instant::now())),
             channel: options.channel.clone(),
             last: Summary::default(),
+            service: options.follow.then(Service::new),
         };
         observer.write_metrics(None)?;
         Ok(observer)
@@ -78,6 +81,9 @@ impl Observer {
 impl apply::Observer for Observer {
     fn progress(&mut self, summary: &Summary) {
         self.last.clone_from(summary);
+        if let Some(service) = &mut self.service {
+            service.beat();
+        }
         if let Some(bar) = &self.bar {
             let (read, left) = summary.input;
             if let Some(left) = left {

@@ -20,6 +20,7 @@ use report::{Display, check, write_metrics};
 use sources::{input, live_options, options, resume, sqlite_path};
 
 use crate::cli::Tool;
+use crate::cli::service::Service;
 use crate::error::{Error, Result};
 use crate::extract;
 use crate::source::{self, Input};
@@ -90,8 +91,14 @@ fn extract(args: &Args, output: &mut File) -> std::result::Result<(), Failure> {
     }
     crate::sys::pipe::enlarge(&*output);
     let mut display = Display::new(args);
-    let done =
-        extract::run(&mut *source, output, "standard output", &stop, &mut |status, notes| display.show(status, notes));
+    let mut service = args.follow.then(Service::new);
+    let done = extract::run(&mut *source, output, "standard output", &stop, &mut |status, notes| {
+        if let Some(service) = &mut service {
+            service.beat();
+        }
+        display.show(status, notes);
+    });
+    drop(service);
     display.finish();
     let status = source.status();
     if let Some(path) = &args.metrics_file {

@@ -6,6 +6,7 @@ mod common;
 mod apply;
 #[cfg(feature = "mysql")]
 mod compare;
+mod cron;
 mod differential;
 mod dump_sql;
 mod encrypted;

@@ -42,7 +42,8 @@ fn a_run_that_follows_is_ready_then_alive_then_stopping() {
     hear(&socket, "WATCHDOG=1");
     hear(&socket, "WATCHDOG=1");
     // A run that is stopped beats no more: nothing but what was on its way is heard.
-    let signal = |name: &str| assert!(Command::new("kill").args([name, &run.id().to_string()]).status().unwrap().success());
+    let signal =
+        |name: &str| assert!(Command::new("kill").args([name, &run.id().to_string()]).status().unwrap().success());
     signal("-STOP");
     signal("-CONT");
     signal("-TERM");

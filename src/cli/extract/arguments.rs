@@ -135,7 +135,7 @@ pub(super) struct Args {
     #[arg(long, short = 'f', help_heading = "Reading")]
     pub(super) follow: bool,
 
-    /// Write the existing rows first, then the log from exactly there (live SQLite databases)
+    /// Write the existing rows first, then the log from exactly there (SQLite databases and servers)
     ///
     /// With --confirm only as long as nothing is confirmed yet, so that the same command can be repeated.
     #[arg(long, help_heading = "Live databases")]
@@ -190,6 +190,10 @@ pub(super) struct Args {
     /// A server that says nothing for so long is taken for gone
     #[arg(long, value_name = "TIME", default_value = "60s", help_heading = "Servers")]
     pub(super) net_timeout: String,
+
+    /// Sessions that read a server's rows at the same time, all at one position
+    #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u16).range(1..=256), help_heading = "Servers")]
+    pub(super) snapshot_sessions: u16,
 
     /// A copy of the database at the confirmed position, to bridge gaps (SQLite)
     ///

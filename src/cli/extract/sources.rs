@@ -186,6 +186,7 @@ pub(super) fn server_input(args: &Args) -> Result<Option<ServerInput>> {
             net_timeout,
         },
         raw: args.raw.clone(),
+        sessions: usize::from(args.snapshot_sessions),
     }))
 }
 

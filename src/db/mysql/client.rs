@@ -403,7 +403,8 @@ impl Client {
         Ok(out)
     }
 
-    /// Runs a statement; `each` gets every row as it arrives, cells to be taken by [`take_cell`]. Returns how many there were.
+    /// Runs a statement; `each` gets every row as it arrives, cells to be taken by [`take_cell`]. Returns how many there were. When `each` fails, the
+    /// rest of the rows is left unread, and the connection is of no use any more.
     pub fn rows(&mut self, sql: &str, mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<u64> {
         let mut command = Vec::with_capacity(sql.len() + 1);
         command.push(3);
@@ -429,22 +430,17 @@ impl Client {
             return Err(self.unexpected());
         }
         let mut rows = 0;
-        let mut failed = None;
         loop {
             self.reply()?;
             let packet = self.packet();
             if is_eof(packet) {
-                return failed.map_or(Ok(rows), Err);
+                return Ok(rows);
             }
             if packet.first() == Some(&0xff) {
                 return Err(self.server_error(&doing()));
             }
             rows += 1;
-            if failed.is_none()
-                && let Err(error) = each(packet)
-            {
-                failed = Some(error);
-            }
+            each(packet)?;
         }
     }
 

@@ -17,7 +17,7 @@
 mod rows;
 mod statements;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use crate::db::ddl::Schema;
 use crate::error::{Class, Error, Result};
@@ -101,6 +101,8 @@ pub struct Decoder {
     annotate: bool,
     rules: Rules,
     started: bool,
+    known_later: VecDeque<(Coordinate, String, String)>,
+    mariadb_known: Option<bool>,
 }
 
 /// Which tables and statements are wanted.
@@ -219,6 +221,8 @@ impl Decoder {
                 look: options.look.clone(),
             },
             started: false,
+            known_later: VecDeque::new(),
+            mariadb_known: None,
         };
         decoder_notes.into_iter().for_each(|note| decoder.note(note));
         Ok(decoder)
@@ -297,6 +301,33 @@ impl Decoder {
     /// A live server has told its UUID, which no log file does.
     pub fn set_server_uuid(&mut self, uuid: &str) {
         self.header.server_uuid = uuid.to_owned();
+    }
+
+    /// Whether the stream's header was written.
+    pub fn is_header_written(&self) -> bool {
+        self.header_written
+    }
+
+    /// CREATE TABLE statements of a live server, each with the coordinate from which on it holds, in that order.
+    pub fn know_from(&mut self, known: impl IntoIterator<Item = (Coordinate, String, String)>) {
+        self.known_later.extend(known);
+        self.learn(Coordinate::default());
+    }
+
+    /// Takes what holds from `txid` on.
+    fn learn(&mut self, txid: Coordinate) {
+        while self.known_later.front().is_some_and(|(from, ..)| *from <= txid) {
+            let Some((_, database, create)) = self.known_later.pop_front() else { break };
+            self.schema.set_family(self.mariadb_known.unwrap_or(self.format.family == Family::MariaDb));
+            // What cannot be followed is told when rows of it come.
+            let _ = self.schema.apply(&database, create.as_bytes());
+            self.tables.stale();
+        }
+    }
+
+    /// Whether the server whose definitions come is a MariaDB, before its log says so.
+    pub fn set_family(&mut self, mariadb: bool) {
+        self.mariadb_known = Some(mariadb);
     }
 
     /// Whether a file has begun.
@@ -544,6 +575,9 @@ impl Decoder {
             return Ok(None);
         }
         let txid = self.coordinate(event.start)?;
+        if !self.known_later.is_empty() {
+            self.learn(txid);
+        }
         if self.stopping {
             return Ok(Some(Flow::Stop));
         }

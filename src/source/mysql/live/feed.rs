@@ -16,6 +16,8 @@
 //! (the first ROTATE, heartbeats, artificial events) takes no room.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::raw::RawCopies;
@@ -82,6 +84,7 @@ pub struct ServerFeed {
     end: Option<Coordinate>,
     caught_up_at: Coordinate,
     ended: bool,
+    hold: Option<Arc<AtomicBool>>,
     heard: Instant,
     tries: u32,
     next_try: Instant,
@@ -100,6 +103,8 @@ pub struct FeedOptions {
     pub end: Option<Coordinate>,
     /// Where the server's log ended at the start.
     pub caught_up_at: Coordinate,
+    /// Nothing behind `caught_up_at` is handed over as long as this says so.
+    pub hold: Option<Arc<AtomicBool>>,
     /// Copies of the logs.
     pub raw: Option<RawCopies>,
     /// What is safe downstream, for acknowledgements.
@@ -132,6 +137,7 @@ impl ServerFeed {
             end: options.end,
             caught_up_at: options.caught_up_at,
             ended: false,
+            hold: options.hold,
             heard: now,
             tries: 0,
             next_try: now,
@@ -141,12 +147,19 @@ impl ServerFeed {
         })
     }
 
-    fn reached(&self) -> Coordinate {
+    /// The end of the event at hand.
+    pub fn reached(&self) -> Coordinate {
         Coordinate::new(self.number, self.offset).unwrap_or_default()
     }
 
     /// Takes the next event that stands in the log; `false`: none came within `patience`.
     fn advance(&mut self, patience: Duration) -> Result<bool> {
+        if self.offset > 0
+            && self.hold.as_ref().is_some_and(|hold| hold.load(Ordering::Relaxed))
+            && self.reached() >= self.caught_up_at
+        {
+            return Ok(false);
+        }
         if self.end.is_some_and(|end| self.offset > 0 && self.reached() >= end) {
             if let (false, Some(raw)) = (self.ended, &mut self.raw) {
                 raw.sync()?;

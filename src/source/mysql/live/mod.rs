@@ -12,13 +12,26 @@
 //! gives what a position alone has not: the proof that the transaction is there (its source digest), the GTIDs that are done, and the log's own DDL.
 //! GTIDs are looked up in the first events of the files, newest first.
 //!
-//! [`server`]: what a server tells about itself. [`feed`]: its events, through lost connections. [`raw`]: copies of its logs.
+//! With `--snapshot` the log is read up to the snapshot's position first, so that the stream's header has its life and GTIDs; then come the rows, then the
+//! log from exactly there:
+//!
+//! ```text
+//! views opened at P -> log up to P, passed over -> header -> snapshot-begin, definitions, chunks, snapshot-end -> log behind P
+//! ```
+//!
+//! [`server`]: what a server tells about itself. [`feed`]: its events, through lost connections. [`raw`]: copies of its logs. [`schema`]: its tables, as of
+//! where the log is read. [`snapshot`], [`mod@text`]: its rows.
 
 pub mod feed;
 pub mod raw;
+pub mod schema;
 pub mod server;
+pub mod snapshot;
+pub mod text;
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use feed::{FeedOptions, Patience, ServerFeed};
 use raw::RawCopies;
@@ -30,6 +43,7 @@ use super::reader::MySqlSource;
 use crate::db::mysql::replica::ReplicaOptions;
 use crate::db::mysql::{Client, Connector, ServerUrl};
 use crate::error::{Class, Error, Result};
+use crate::event::filter::TableFilter;
 use crate::frame::{Coordinate, FrameWriter, PositionSpec};
 use crate::source::{LiveOptions, Options, Source, Status, Step};
 
@@ -43,12 +57,26 @@ pub struct ServerInput {
     pub patience: Patience,
     /// Where copies of its logs go.
     pub raw: Option<PathBuf>,
+    /// Sessions that read a snapshot.
+    pub sessions: usize,
 }
 
 /// See the module's head.
 pub struct LiveServer {
     log: MySqlSource,
+    phase: Phase,
+    /// Cleared when the log may go on behind the snapshot's position.
+    hold: Arc<AtomicBool>,
+    filter: TableFilter,
+    rows_read: u64,
     notes: Vec<String>,
+}
+
+enum Phase {
+    /// The log up to the snapshot's position.
+    Approach(Box<snapshot::Rows>),
+    Snapshot(Box<snapshot::Reading>),
+    Log,
 }
 
 impl LiveServer {
@@ -63,27 +91,75 @@ impl LiveServer {
         }
         let name = connector.name().to_owned();
         let notes = server::warnings(&mut client, input.replica.semi_sync)?;
-        let end = server::end_of_log(&mut client)?.1;
-        let begin = Begin { connector: &connector, replica: &input.replica, options: &mut options, end };
-        let file = begin.find(&mut client).map_err(|error| error.in_file(name.clone()))?;
+        let rows = match live.snapshot {
+            true => Some(snapshot::Rows::open(&connector, &options.filter, input.sessions)?),
+            false => None,
+        };
+        let end = match &rows {
+            Some(rows) => rows.at,
+            None => server::end_of_log(&mut client)?.1,
+        };
+        let file = match &rows {
+            Some(rows) => {
+                let base = files::split_name(&rows.file).map_or("", |(base, _)| base);
+                options.after = Some(PositionSpec::Server { base: base.to_owned(), at: rows.at });
+                rows.file.clone()
+            }
+            None => Begin { connector: &connector, replica: &input.replica, options: &mut options, end }
+                .find(&mut client)
+                .map_err(|error| error.in_file(name.clone()))?,
+        };
+        let mut known = Vec::new();
+        if rows.is_none() && options.schema.is_empty() && needs_schema(&mut client, &options)? {
+            let scan = schema::Scan {
+                connector: &connector,
+                server: &server,
+                replica: &input.replica,
+                patience: &input.patience,
+                file: &file,
+            };
+            known = schema::learn(&mut client, &scan, &options.filter)?;
+        }
         drop(client);
+        let hold = Arc::new(AtomicBool::new(rows.is_some()));
         let feed = FeedOptions {
+            semi_sync: if input.replica.semi_sync { live.confirm } else { None },
             replica: input.replica,
             patience: input.patience,
             end: (!options.follow).then_some(end),
             caught_up_at: end,
+            hold: Some(Arc::clone(&hold)),
             raw: input.raw.as_deref().map(RawCopies::new).transpose()?,
-            semi_sync: None,
         };
-        let mut feed = feed;
-        if feed.replica.semi_sync {
-            feed.semi_sync = live.confirm;
-        }
         let uuid = server.uuid.clone();
+        let mariadb = server.mariadb;
         let feed = ServerFeed::new(connector, server, file, feed)?;
-        let log = MySqlSource::from_feed(name, Box::new(feed), &uuid, options)?;
-        Ok(LiveServer { log, notes })
+        let filter = options.filter.clone();
+        let mut log = MySqlSource::from_feed(name, Box::new(feed), &uuid, options)?;
+        log.decoder().set_family(mariadb);
+        log.decoder().know_from(known.into_iter().map(|known| (known.from, known.database, known.create)));
+        let phase = rows.map_or(Phase::Log, |rows| Phase::Approach(Box::new(rows)));
+        Ok(LiveServer { log, phase, hold, filter, rows_read: 0, notes })
     }
+
+    /// The log has been read up to the snapshot's position: its rows are next.
+    fn begin_rows(&mut self, rows: snapshot::Rows) -> Result<()> {
+        let decoder = self.log.decoder();
+        // From the position on these are the tables' definitions.
+        decoder.know_from(
+            rows.schema.iter().map(|(database, create)| (Coordinate::default(), database.clone(), create.clone())),
+        );
+        let (at, incarnation, gtids) = (decoder.reached, decoder.incarnation, decoder.gtids.text());
+        let reading = rows.start(at, incarnation, gtids, &self.filter)?;
+        self.phase = Phase::Snapshot(Box::new(reading));
+        Ok(())
+    }
+}
+
+/// Whether the log leaves something open that the server's definitions tell.
+fn needs_schema(client: &mut Client, options: &Options) -> Result<bool> {
+    let metadata = client.variable("global.binlog_row_metadata")?.unwrap_or_default();
+    Ok(!metadata.eq_ignore_ascii_case("full") || options.windows == crate::source::WindowMode::Writeset)
 }
 
 /// What `--check` tells: who the server is, where it stands, and what is amiss.
@@ -186,7 +262,33 @@ impl Begin<'_> {
 
 impl Source for LiveServer {
     fn step(&mut self, out: &mut FrameWriter) -> Result<Step> {
-        self.log.step(out)
+        match std::mem::replace(&mut self.phase, Phase::Log) {
+            Phase::Log => self.log.step(out),
+            Phase::Approach(rows) => {
+                let step = self.log.step(out)?;
+                if step != Step::End && self.log.decoder().is_header_written() {
+                    self.begin_rows(*rows)?;
+                    return Ok(Step::More);
+                }
+                self.phase = Phase::Approach(rows);
+                Ok(step)
+            }
+            Phase::Snapshot(mut reading) => {
+                if self.log.decoder().stopping {
+                    return Err(Error::new(Class::TryAgain, "stopped inside the snapshot")
+                        .hint("the same command starts it over"));
+                }
+                let done = reading.step(out)?;
+                self.rows_read = reading.rows();
+                self.notes.extend(reading.take_notes());
+                if done {
+                    self.hold.store(false, Ordering::Relaxed);
+                } else {
+                    self.phase = Phase::Snapshot(reading);
+                }
+                Ok(Step::Waited)
+            }
+        }
     }
 
     fn stop(&mut self) {
@@ -198,7 +300,8 @@ impl Source for LiveServer {
     }
 
     fn status(&self) -> Status {
-        self.log.status()
+        let status = self.log.status();
+        Status { rows: status.rows + self.rows_read, ..status }
     }
 
     fn take_notes(&mut self) -> Vec<String> {

@@ -46,7 +46,8 @@ pub struct Head {
     pub gtids: Option<State>,
 }
 
-fn text(row: &TextRow, index: usize) -> String {
+/// A cell as text; empty for NULL.
+pub(super) fn text(row: &TextRow, index: usize) -> String {
     row.get(index).and_then(Option::as_ref).map(|cell| String::from_utf8_lossy(cell).into_owned()).unwrap_or_default()
 }
 

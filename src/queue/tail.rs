@@ -108,6 +108,9 @@ impl Tail {
                 }
                 self.reached = Some(handover.start);
                 self.incarnation = handover.to;
+                if let Some(source) = &mut self.source {
+                    source.server_uuid.clone_from(&handover.server_uuid);
+                }
                 if !handover.gtid_state.is_empty() {
                     self.gtid_state.clone_from(&handover.gtid_state);
                 }

@@ -31,6 +31,18 @@ pub(super) const MANUAL: Manual = Manual {
             "The same from cron, where nothing holds the log in between",
             "rlog-extract --snapshot --shadow shadow --confirm spool sqlite:app.db | rlog-queue put spool",
         ),
+        (
+            "Follow a server into a queue, from a copy of its rows on; repeat the same command after any failure",
+            "rlog-extract --follow --snapshot --confirm spool mysql://repl@db1 | rlog-queue put spool",
+        ),
+        (
+            "Catch up from cron, and keep copies of the server's logs",
+            "rlog-extract --confirm spool --raw copies mysql://repl@db1 | rlog-queue put spool",
+        ),
+        (
+            "Whether a server is fit to be followed",
+            "rlog-extract --check --snapshot 'mysql://repl@db1?ssl-ca=/etc/ssl/db-ca.pem&ssl-mode=verify-identity'",
+        ),
         ("See what a SQLite log holds, without touching the database", "rlog-extract app.db-wal | rlog-dump -"),
         ("Read MariaDB's encrypted logs", "rlog-extract --key-file /etc/mysql/keys bin.000042 > 42.rlog"),
     ],
@@ -58,6 +70,20 @@ have the position that they had in their source's log. Transactions are numbered
 Rows of the server's own tables (`mysql.*`) and of rlog's (`rlog_*`) are left out, and so are statements and DDL about nothing else. What an rlog-apply has written
 into the log's server says through which targets it came (`origins`), whatever is filtered: an rlog-apply skips what has been in its own target.
 
+`mysql://USER@HOST[:PORT][?socket=PATH&ssl-mode=...&ssl-ca=FILE&defaults-file=FILE]` is a running MySQL or MariaDB server. Its log is read as a replica reads it, and gives the
+frames that its files give. Passwords come from the `[client]` and `[rlog]` sections of ~/.my.cnf or of the defaults file. TLS is asked for (`required`) of any host but this one, and
+checked (`verify-identity`) when an authority is named. Accounts may use caching_sha2_password, ed25519 or mysql_native_password. They need REPLICATION SLAVE and BINLOG MONITOR
+(MySQL: REPLICATION CLIENT); SELECT for `--snapshot` and for logs without column names; RELOAD for `--snapshot`. `--check` says what is missing, and which of the server's settings endanger
+what rlog promises; so does every start, as notes.
+
+Without `--after`, `--since` or something confirmed, everything that the server still holds is read. Reading begins at the start of the log file in which the position lies: what lies before the
+position is passed over, and proves that the position is of this log. A position whose log was purged ends with 81; another server, or one whose logs were reset, with 83. A lost connection
+is made again, at the byte where it was cut. Without `--follow` the end is where the log ended at the start.
+
+`--snapshot` writes the rows of all selected tables first. Several sessions open their views of the data at one position, while FLUSH TABLES WITH READ LOCK holds writers back for the time that this
+and reading the tables' definitions takes. It waits while prepared XA transactions exist. Cut off, it starts over: what an interrupted one has loaded is cleared by the next. Tables of engines without transactions are
+read as they are at the time. Views, triggers and routines do not go along.
+
 `sqlite:PATH` is a live SQLite database in WAL mode: its write-ahead log is decoded page by page while the application goes on. Nothing is written to the database. A read
 transaction keeps checkpoints from taking away what is not confirmed yet; the application's own RESTART and TRUNCATE checkpoints report busy meanwhile. `PATH` or `PATH-wal` reads
 database file and log as files at rest. Statements, their order inside a transaction and times are not in that log. With `--follow`, transactions are told exactly.
@@ -79,8 +105,9 @@ An event whose checksum is wrong ends the stream with 65 and its offset; at the 
 
 const NAMES: &str = "\
 Names and types come from the log itself when the server was told to write them (`binlog_row_metadata=FULL`); else from CREATE and ALTER TABLE
-statements in the log, and from `--schema`; else columns are called `@1`, `@2` and so on, with a note. A schema file is what `mysqldump --no-data` writes, as of the
-start of the log; statements in the log change it from there.";
+statements in the log, from `--schema`, and of a live server from its own definitions; else columns are called `@1`, `@2` and so on, with a note. A schema file is what `mysqldump --no-data` writes, as of the
+start of the log; statements in the log change it from there. Of a live server whose log does not name columns the log is first searched for DDL, from where reading begins to its end: a
+table's present definition counts only behind the last statement that names the table. So rows are never read by a definition of another time.";
 
 const FILTERS: &str = "\
 `--rewrite-db` comes first: all other rules see the new name. Then the rules are MariaDB's. Rows are judged by the database that their table is in, and by the
@@ -190,6 +217,13 @@ pub(super) struct Args {
     /// A server that says nothing for so long is taken for gone
     #[arg(long, value_name = "TIME", default_value = "60s", help_heading = "Servers")]
     pub(super) net_timeout: String,
+
+    /// Go on with this server when SOURCE is gone for good (--retry-count)
+    ///
+    /// A replica of it, or of the same primary, with the same GTIDs: `mysql://USER@HOST`. It is accepted only if it has executed everything that was written
+    /// so far; the stream then has a `handover` frame. The same command can be repeated behind a handover.
+    #[arg(long, value_name = "URL", help_heading = "Servers")]
+    pub(super) handover: Option<String>,
 
     /// Sessions that read a server's rows at the same time, all at one position
     #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u16).range(1..=256), help_heading = "Servers")]

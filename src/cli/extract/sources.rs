@@ -187,6 +187,7 @@ pub(super) fn server_input(args: &Args) -> Result<Option<ServerInput>> {
         },
         raw: args.raw.clone(),
         sessions: usize::from(args.snapshot_sessions),
+        handover: args.handover.as_deref().map(ServerUrl::parse).transpose()?,
     }))
 }
 

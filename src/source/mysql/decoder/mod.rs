@@ -23,7 +23,7 @@ use crate::db::ddl::Schema;
 use crate::error::{Class, Error, Result};
 use crate::event::filter::TableFilter;
 use crate::event::{RowsOp, Statement, TableDefinition, own};
-use crate::frame::{Coordinate, End, FrameWriter, Incarnation, Kind, Progress, StreamHeader};
+use crate::frame::{Coordinate, End, FrameWriter, Handover, Incarnation, Kind, Progress, StreamHeader};
 use crate::source::mysql::compress;
 use crate::source::mysql::event::{self, Event, Format, kind};
 use crate::source::mysql::files;
@@ -78,6 +78,8 @@ pub struct Decoder {
     pub stopping: bool,
     header: StreamHeader,
     header_written: bool,
+    // Written in front of the header when another server is gone on from.
+    handover: Option<Handover>,
     // Behind the last group that left no frames, if that is not `reached`.
     passed: Option<Coordinate>,
     passed_time: u32,
@@ -199,6 +201,7 @@ impl Decoder {
             writeset: Writeset::default(),
             header: StreamHeader::default(),
             header_written: false,
+            handover: None,
             passed: None,
             passed_time: 0,
             rotated_to: Coordinate::default(),
@@ -301,6 +304,11 @@ impl Decoder {
     /// A live server has told its UUID, which no log file does.
     pub fn set_server_uuid(&mut self, uuid: &str) {
         self.header.server_uuid = uuid.to_owned();
+    }
+
+    /// The stream goes on from another server, which `handover` names; where its log is taken up and in which life is filled in.
+    pub fn hand_over(&mut self, handover: Handover) {
+        self.handover = Some(handover);
     }
 
     /// Whether the stream's header was written.
@@ -441,6 +449,12 @@ impl Decoder {
         self.header.incarnation = self.incarnation;
         self.header.start = self.reached;
         self.header.gtid_state = self.gtids.text();
+        if let Some(mut handover) = self.handover.take() {
+            handover.to = self.incarnation;
+            handover.start = self.reached;
+            handover.gtid_state.clone_from(&self.header.gtid_state);
+            out.frame(Kind::Handover, |payload| handover.encode(payload));
+        }
         let header = &self.header;
         out.frame(Kind::Stream, |payload| header.encode(payload));
     }

@@ -23,6 +23,7 @@
 //! where the log is read. [`snapshot`], [`mod@text`]: its rows.
 
 pub mod feed;
+mod handover;
 pub mod raw;
 pub mod schema;
 pub mod server;
@@ -59,6 +60,8 @@ pub struct ServerInput {
     pub raw: Option<PathBuf>,
     /// Sessions that read a snapshot.
     pub sessions: usize,
+    /// Another host of the same history, for when this one is gone for good.
+    pub handover: Option<ServerUrl>,
 }
 
 /// See the module's head.
@@ -70,6 +73,7 @@ pub struct LiveServer {
     filter: TableFilter,
     rows_read: u64,
     notes: Vec<String>,
+    successor: Option<handover::Successor>,
 }
 
 enum Phase {
@@ -81,7 +85,14 @@ enum Phase {
 
 impl LiveServer {
     /// Connects, and finds where to begin. Nothing was written when this fails.
-    pub fn open(input: ServerInput, mut options: Options, live: LiveOptions) -> Result<LiveServer> {
+    pub fn open(mut input: ServerInput, mut options: Options, live: LiveOptions) -> Result<LiveServer> {
+        if let Some(url) = handover::already(&input, &options)? {
+            // What is confirmed is of the successor already.
+            input.url = url;
+            input.handover = None;
+        }
+        let successor =
+            input.handover.as_ref().map(|url| handover::Successor::new(url, &input, &options)).transpose()?;
         let connector = Connector::new(&input.url)?;
         let mut client = connector.client()?;
         let server = Server::of(&mut client)?;
@@ -139,7 +150,7 @@ impl LiveServer {
         log.decoder().set_family(mariadb);
         log.decoder().know_from(known.into_iter().map(|known| (known.from, known.database, known.create)));
         let phase = rows.map_or(Phase::Log, |rows| Phase::Approach(Box::new(rows)));
-        Ok(LiveServer { log, phase, hold, filter, rows_read: 0, notes })
+        Ok(LiveServer { log, phase, hold, filter, rows_read: 0, notes, successor })
     }
 
     /// The log has been read up to the snapshot's position: its rows are next.
@@ -263,7 +274,13 @@ impl Begin<'_> {
 impl Source for LiveServer {
     fn step(&mut self, out: &mut FrameWriter) -> Result<Step> {
         match std::mem::replace(&mut self.phase, Phase::Log) {
-            Phase::Log => self.log.step(out),
+            Phase::Log => match self.log.step(out) {
+                Err(error) if error.class() == Class::TryAgain && self.successor.is_some() => {
+                    self.hand_over(&error, out)?;
+                    Ok(Step::Waited)
+                }
+                other => other,
+            },
             Phase::Approach(rows) => {
                 let step = self.log.step(out)?;
                 if step != Step::End && self.log.decoder().is_header_written() {

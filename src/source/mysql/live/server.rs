@@ -60,6 +60,12 @@ impl Server {
         Ok(Server { mariadb, version: client.version.clone(), server_id, uuid: uuid.unwrap_or_default() })
     }
 
+    /// What stands for it in incarnations: see [`crate::source::mysql::decoder::Decoder::begin_file`].
+    pub fn identity(&self) -> u32 {
+        let family = if self.mariadb { "mariadb" } else { "mysql" };
+        crc32fast::hash(format!("{family}:{}", self.server_id).as_bytes())
+    }
+
     /// Whether the other can be the same server.
     pub fn is_same(&self, other: &Server) -> bool {
         let uuids = self.uuid.is_empty() || other.uuid.is_empty() || self.uuid == other.uuid;
@@ -126,6 +132,16 @@ pub fn end_of_log(client: &mut Client) -> Result<(String, Coordinate)> {
     let at = at.and_then(|((_, number), offset)| Coordinate::new(number, offset));
     let at = at.ok_or_else(|| Error::damage(format!("`{name}` is no name of a log that has a number")))?;
     Ok((name, at))
+}
+
+/// GTIDs that the server has executed.
+pub fn executed(client: &mut Client) -> Result<State> {
+    let text = match client.family {
+        Family::MariaDb => client.variable("global.gtid_binlog_pos")?,
+        Family::MySql => client.variable("global.gtid_executed")?,
+    };
+    let text = text.unwrap_or_default().replace(['\n', ' '], "");
+    State::parse(&text).ok_or_else(|| Error::damage(format!("the server's GTIDs are not understood: {text}")))
 }
 
 /// Reads the first events of a log, over a connection of its own.

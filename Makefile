@@ -56,7 +56,7 @@ test: servers check
 	$(CARGO) fmt --manifest-path benches/Cargo.toml --check
 
 bench: servers build
-	$(CARGO) run --release --locked --manifest-path benches/Cargo.toml --target-dir target/benches -- decode queue ship apply-sqlite apply-mariadb
+	$(CARGO) run --release --locked --manifest-path benches/Cargo.toml --target-dir target/benches -- decode queue ship apply-sqlite apply-mariadb live-log live-snapshot
 
 fuzz: tools
 	fuzz/run -s $(FUZZ_SECONDS)

@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result, bail};
 
 mod apply;
 mod decode;
+mod live;
 mod logs;
 mod measure;
 #[allow(dead_code, reason = "the tests' harness; the benchmarks use a part of it")]
@@ -57,10 +58,12 @@ fn main() -> Result<()> {
             }
             "queue-backends" => queue::backends(&settings)?,
             "ship" => ship::run(&settings)?,
+            "live-log" => live::log(&settings)?,
+            "live-snapshot" => live::snapshot(&settings)?,
             "apply-sqlite" => apply::sqlite(&settings)?,
             "apply-mariadb" => apply::mariadb(&settings)?,
             other => bail!(
-                "no suite is called {other}; there are: logs, decode, queue, queue-backends, ship, apply-sqlite, apply-mariadb"
+                "no suite is called {other}; there are: logs, decode, queue, queue-backends, ship, apply-sqlite, apply-mariadb, live-log, live-snapshot"
             ),
         }
     }

@@ -264,7 +264,7 @@ fn take(
     Ok(Some(match step {
         Step::Stream(header, _) => {
             *open = None;
-            tables.clear();
+            // Definitions stay: a queue that stores a further header (of another version, of a successor) leaves out what it holds already.
             Unit::Stream(header)
         }
         Step::Definition(key) => {

@@ -203,27 +203,28 @@ fn another_server_is_not_the_one_of_the_position() {
     assert_eq!(ran.status, 83, "{}", ran.err);
 }
 
-/// A pipeline in the background, in a process group of its own.
-struct Pipeline(Child);
+/// A pipeline in the background, in a process group of its own. Its first program leaves its number in `$PID_FILE`.
+struct Pipeline(Child, tempfile::TempDir);
 
 impl Pipeline {
     /// `script` as for [`shell`]; `$1`, `$2` … are the arguments.
     fn start(script: &str, arguments: &[&str]) -> Pipeline {
         let program =
             shell("").get_envs().find(|(name, _)| *name == "PATH").and_then(|(_, path)| path).unwrap().to_owned();
+        let folder = scratch();
         let child = Command::new("bash")
-            // The shell itself does not end by what its programs are told.
-            .args(["-uo", "pipefail", "-c", &format!("trap '' TERM; {script}"), "bash"])
+            .args(["-uo", "pipefail", "-c", script, "bash"])
             .args(arguments)
             .env("PATH", program)
             .env("TZ", "UTC")
             .env("HOME", "/nonexistent")
+            .env("PID_FILE", folder.path().join("pid"))
             .env_remove("RLOG_CONFIG")
             .stdin(Stdio::null())
             .process_group(0)
             .spawn()
             .expect("bash runs");
-        Pipeline(child)
+        Pipeline(child, folder)
     }
 
     fn signal(&self, signal: i32) {
@@ -231,9 +232,11 @@ impl Pipeline {
         unsafe { libc::kill(-(self.0.id() as i32), signal) };
     }
 
-    /// SIGTERM, as a supervisor does; the exit status.
+    /// SIGTERM to the first program, which ends the others in order; the exit status.
     fn stop(mut self) -> i32 {
-        self.signal(libc::SIGTERM);
+        let pid = std::fs::read_to_string(self.1.path().join("pid")).unwrap();
+        // SAFETY: a plain system call; the program is a child that was not waited for.
+        unsafe { libc::kill(pid.trim().parse().unwrap(), libc::SIGTERM) };
         self.0.wait().unwrap().code().unwrap_or(-1)
     }
 
@@ -321,7 +324,7 @@ fn kills_restarts_and_rotations_lose_and_double_nothing() {
         let folder = scratch();
         let queue = folder.path().join("spool");
         let url = server.url("");
-        let script = "rlog-extract -q --follow --connect-retry 200ms --confirm \"$1\" \"$2\" | rlog-queue put --lock-wait 30 \"$1\"";
+        let script = "(echo $BASHPID > $PID_FILE; exec rlog-extract -q --follow --connect-retry 200ms --confirm \"$1\" \"$2\") | rlog-queue put --lock-wait 30 \"$1\"";
         let arguments = [queue.to_str().unwrap(), url.as_str()];
         let mut pipeline = Some(Pipeline::start(script, &arguments));
         load(&server, 2, |number| {
@@ -365,8 +368,7 @@ fn a_snapshot_under_load_and_the_log_behind_it_make_an_equal_replica() {
         let folder = scratch();
         let queue = folder.path().join("spool");
         let (spool, url) = (queue.display().to_string(), server.url(""));
-        let script =
-            "rlog-extract -q --follow --snapshot --confirm \"$1\" \"$2\" | rlog-queue put --lock-wait 30 \"$1\"";
+        let script = "(echo $BASHPID > $PID_FILE; exec rlog-extract -q --follow --snapshot --confirm \"$1\" \"$2\") | rlog-queue put --lock-wait 30 \"$1\"";
         let first = Pipeline::start(script, &[&spool, &url]);
         load(&server, 1, |number| {
             if number == 20 {
@@ -381,7 +383,7 @@ fn a_snapshot_under_load_and_the_log_behind_it_make_an_equal_replica() {
         assert_eq!(second.stop(), 0, "{name}");
 
         let target = format!("sqlite:{}", folder.path().join("replica.db").display());
-        let replica = Server::new("mariadb-10.11").start();
+        let replica = Server::new(name).start();
         for target in [target, replica.url("")] {
             let ran =
                 run("rlog-apply", &["run", "-q", "--from", &spool, "--init", "empty", "--create-tables", &target]);
@@ -555,8 +557,7 @@ fn a_semi_synchronous_server_is_told_what_the_queue_holds() {
         };
         let folder = scratch();
         let queue = folder.path().join("spool");
-        let script =
-            "rlog-extract -q --follow --semi-sync --confirm \"$1\" \"$2\" | rlog-queue put --lock-wait 30 \"$1\"";
+        let script = "(echo $BASHPID > $PID_FILE; exec rlog-extract -q --follow --semi-sync --confirm \"$1\" \"$2\") | rlog-queue put --lock-wait 30 \"$1\"";
         let pipeline = Pipeline::start(script, &[queue.to_str().unwrap(), &server.url("")]);
         wait_for("the replica registers", || status("clients") == "1");
         wait_until_queued(&server, &queue);
@@ -637,7 +638,7 @@ fn a_successor_goes_on_if_it_has_everything() {
         let folder = scratch();
         let queue = folder.path().join("spool");
         let spool = queue.display().to_string();
-        let script = "rlog-extract --follow --connect-retry 100ms --retry-count 3 --handover \"$3\" --confirm \"$1\" \"$2\" 2>\"$1.err\" | rlog-queue put --lock-wait 30 \"$1\"";
+        let script = "(echo $BASHPID > $PID_FILE; exec rlog-extract --follow --connect-retry 100ms --retry-count 3 --handover \"$3\" --confirm \"$1\" \"$2\" 2>\"$1.err\") | rlog-queue put --lock-wait 30 \"$1\"";
         let refused = Pipeline::start(script, &[&spool, &primary.url(""), &stranger.url("")]);
         wait_until_queued(&primary, &queue);
         let errors = || std::fs::read_to_string(folder.path().join("spool.err")).unwrap_or_default();

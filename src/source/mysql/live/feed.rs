@@ -51,6 +51,13 @@ pub struct Patience {
     pub net_timeout: Duration,
 }
 
+impl Patience {
+    /// How long to wait after so many tries in a row.
+    pub fn pause(&self, tries: u32) -> Duration {
+        FIRST_PAUSE.saturating_mul(1 << tries.min(16)).min(self.connect_retry)
+    }
+}
+
 /// Semi-synchronous replication: what the server waits for, and who says what is safe.
 struct SemiSync {
     confirm: Confirm,
@@ -239,7 +246,7 @@ impl ServerFeed {
         if self.tries == 0 {
             self.notes.push(format!("{}: connecting again", error.what()));
         }
-        let pause = FIRST_PAUSE.saturating_mul(1 << self.tries.min(16)).min(self.patience.connect_retry);
+        let pause = self.patience.pause(self.tries);
         self.tries += 1;
         self.next_try = Instant::now() + pause;
         Ok(())

@@ -86,52 +86,11 @@ enum Phase {
 impl LiveServer {
     /// Connects, and finds where to begin. Nothing was written when this fails.
     pub fn open(mut input: ServerInput, mut options: Options, live: LiveOptions) -> Result<LiveServer> {
-        if let Some(url) = handover::already(&input, &options)? {
-            // What is confirmed is of the successor already.
-            input.url = url;
-            input.handover = None;
-        }
+        let found = Found::patiently(&mut input, &mut options, live.snapshot)?;
         let successor =
             input.handover.as_ref().map(|url| handover::Successor::new(url, &input, &options)).transpose()?;
-        let connector = Connector::new(&input.url)?;
-        let mut client = connector.client()?;
-        let server = Server::of(&mut client)?;
-        if server.server_id == input.replica.server_id {
-            return Err(Error::config(format!("server id {} is the server's own", server.server_id))
-                .hint("give another one: --server-id"));
-        }
+        let Found { connector, server, file, end, rows, known, notes } = found;
         let name = connector.name().to_owned();
-        let notes = server::warnings(&mut client, input.replica.semi_sync)?;
-        let rows = match live.snapshot {
-            true => Some(snapshot::Rows::open(&connector, &options.filter, input.sessions)?),
-            false => None,
-        };
-        let end = match &rows {
-            Some(rows) => rows.at,
-            None => server::end_of_log(&mut client)?.1,
-        };
-        let file = match &rows {
-            Some(rows) => {
-                let base = files::split_name(&rows.file).map_or("", |(base, _)| base);
-                options.after = Some(PositionSpec::Server { base: base.to_owned(), at: rows.at });
-                rows.file.clone()
-            }
-            None => Begin { connector: &connector, replica: &input.replica, options: &mut options, end }
-                .find(&mut client)
-                .map_err(|error| error.in_file(name.clone()))?,
-        };
-        let mut known = Vec::new();
-        if rows.is_none() && options.schema.is_empty() && needs_schema(&mut client, &options)? {
-            let scan = schema::Scan {
-                connector: &connector,
-                server: &server,
-                replica: &input.replica,
-                patience: &input.patience,
-                file: &file,
-            };
-            known = schema::learn(&mut client, &scan, &options.filter)?;
-        }
-        drop(client);
         let hold = Arc::new(AtomicBool::new(rows.is_some()));
         let feed = FeedOptions {
             semi_sync: if input.replica.semi_sync { live.confirm } else { None },
@@ -164,6 +123,86 @@ impl LiveServer {
         let reading = rows.start(at, incarnation, gtids, &self.filter)?;
         self.phase = Phase::Snapshot(Box::new(reading));
         Ok(())
+    }
+}
+
+/// What a look at the server has found.
+struct Found {
+    connector: Connector,
+    server: Server,
+    /// The file to begin with.
+    file: String,
+    /// Where the log ends now, or the snapshot's position.
+    end: Coordinate,
+    rows: Option<snapshot::Rows>,
+    known: Vec<schema::Known>,
+    notes: Vec<String>,
+}
+
+impl Found {
+    /// Looks; when the server is away and is to be followed, again and again, as when it goes away later.
+    fn patiently(input: &mut ServerInput, options: &mut Options, snapshot: bool) -> Result<Found> {
+        let mut tries = 0;
+        loop {
+            let asked = options.after.clone();
+            match Found::now(input, options, snapshot) {
+                Err(error)
+                    if error.class() == Class::TryAgain && options.follow && tries < input.patience.retry_count =>
+                {
+                    options.after = asked;
+                    std::thread::sleep(input.patience.pause(tries));
+                    tries += 1;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn now(input: &mut ServerInput, options: &mut Options, snapshot: bool) -> Result<Found> {
+        if let Some(url) = handover::already(input, options)? {
+            // What is confirmed is of the successor already.
+            input.url = url;
+            input.handover = None;
+        }
+        let connector = Connector::new(&input.url)?;
+        let mut client = connector.client()?;
+        let server = Server::of(&mut client)?;
+        if server.server_id == input.replica.server_id {
+            return Err(Error::config(format!("server id {} is the server's own", server.server_id))
+                .hint("give another one: --server-id"));
+        }
+        let name = connector.name().to_owned();
+        let notes = server::warnings(&mut client, input.replica.semi_sync)?;
+        let rows = match snapshot {
+            true => Some(snapshot::Rows::open(&connector, &options.filter, input.sessions)?),
+            false => None,
+        };
+        let end = match &rows {
+            Some(rows) => rows.at,
+            None => server::end_of_log(&mut client)?.1,
+        };
+        let file = match &rows {
+            Some(rows) => {
+                let base = files::split_name(&rows.file).map_or("", |(base, _)| base);
+                options.after = Some(PositionSpec::Server { base: base.to_owned(), at: rows.at });
+                rows.file.clone()
+            }
+            None => Begin { connector: &connector, replica: &input.replica, options, end }
+                .find(&mut client)
+                .map_err(|error| error.in_file(name.clone()))?,
+        };
+        let mut known = Vec::new();
+        if rows.is_none() && options.schema.is_empty() && needs_schema(&mut client, options)? {
+            let scan = schema::Scan {
+                connector: &connector,
+                server: &server,
+                replica: &input.replica,
+                patience: &input.patience,
+                file: &file,
+            };
+            known = schema::learn(&mut client, &scan, &options.filter)?;
+        }
+        Ok(Found { connector, server, file, end, rows, known, notes })
     }
 }
 

@@ -3,7 +3,26 @@
 //! `Vec` keeps its length in memory, where each of many short appends must wait for the one before. A [`Pen`] is a pair of pointers that stay in registers.
 //! Every method makes sure of the room that it needs; whatever it does, the buffer's length covers nothing but what was written.
 
+use std::ops::Range;
+
 use crate::event::digits::{ASCII, EIGHT_DIGITS, eight_digits};
+
+/// A text that is appended often, with its first bytes at hand.
+#[derive(Clone, Debug, Default)]
+pub struct Piece {
+    short: [u8; 32],
+    /// 0 when it is longer than `short`, or empty.
+    short_len: u8,
+    long: Vec<u8>,
+}
+
+impl From<Vec<u8>> for Piece {
+    fn from(long: Vec<u8>) -> Piece {
+        let mut short = [0; 32];
+        let fits = short.get_mut(..long.len()).map(|room| room.copy_from_slice(&long)).is_some();
+        Piece { short, short_len: if fits { long.len() as u8 } else { 0 }, long }
+    }
+}
 
 /// Appends to a buffer, whose length is set when the pen is dropped.
 pub struct Pen<'a> {
@@ -88,6 +107,69 @@ impl<'a> Pen<'a> {
         }
     }
 
+    /// Appends the first `length` bytes of blocks (all, if there are fewer), by copying all of them.
+    #[inline(always)]
+    pub fn blocks(&mut self, blocks: &[[u8; 32]], length: usize) {
+        self.room(blocks.len() * 32);
+        let mut to = self.at;
+        for block in blocks {
+            // SAFETY: there is room for all blocks.
+            unsafe {
+                std::ptr::copy_nonoverlapping(block.as_ptr(), to, 32);
+                to = to.add(32);
+            }
+        }
+        // SAFETY: so many bytes were written.
+        self.at = unsafe { self.at.add(length.min(blocks.len() * 32)) };
+    }
+
+    /// Appends a text that is usually short.
+    #[inline(always)]
+    pub fn piece(&mut self, piece: &Piece) {
+        if piece.short_len == 0 {
+            self.bytes(&piece.long);
+        } else {
+            self.block(&piece.short, piece.short_len.into());
+        }
+    }
+
+    /// Bytes of the buffer so far.
+    #[inline(always)]
+    pub fn len(&self) -> usize {
+        // SAFETY: both are of the same allocation.
+        unsafe { self.at.offset_from(self.out.as_ptr()) as usize }
+    }
+
+    /// Takes back what was written behind `length` bytes of the buffer.
+    #[inline(always)]
+    pub fn truncate(&mut self, length: usize) {
+        if length < self.len() {
+            // SAFETY: it stays within what was written.
+            self.at = unsafe { self.out.as_mut_ptr().add(length) };
+        }
+    }
+
+    /// Appends bytes that the buffer has already; nothing when it does not have them.
+    #[inline(always)]
+    pub fn again(&mut self, range: Range<usize>) {
+        if range.start > range.end || range.end > self.len() {
+            return;
+        }
+        let length = range.end - range.start;
+        self.room(length + 32);
+        let (mut from, mut to) = (range.start, self.at);
+        let stop = range.end;
+        // SAFETY: the range was written, and there is room for it and a block more behind `at`. A block may reach beyond the range, but not beyond the
+        // allocation, since `at` is not before the range's end; what it brings along from there is not kept.
+        unsafe {
+            while from < stop {
+                std::ptr::copy(self.out.as_ptr().add(from), to, 32);
+                (from, to) = (from + 32, to.add(32));
+            }
+            self.at = self.at.add(length);
+        }
+    }
+
     /// Lets `write` append to the buffer itself.
     #[inline(always)]
     pub fn buffer<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
@@ -158,8 +240,22 @@ mod tests {
             pen.padded((number % 1_000_000_000) as u32, 9);
             pen.padded(7, 3);
             pen.padded(7, 0);
+            pen.piece(&Piece::from(b"piece".to_vec()));
+            pen.piece(&Piece::default());
+            pen.blocks(&[*b"0123456789abcdef0123456789abcdef"; 2], 33);
+            pen.truncate(pen.len() - 33);
+            pen.piece(&Piece::from(vec![b'l'; 40]));
+            let length = pen.len();
+            pen.bytes(b"taken back");
+            pen.truncate(length);
+            pen.truncate(usize::MAX);
+            pen.again(length - 42..length - 2);
+            pen.again(1..2);
+            pen.again(7..1000);
             drop(pen);
-            let wanted = format!("x{number}ab-{:09}007", number % 1_000_000_000);
+            let digit = number.to_string().as_bytes()[0] as char;
+            let long = "l".repeat(40);
+            let wanted = format!("x{number}ab-{:09}007piece{long}ce{}{digit}", number % 1_000_000_000, &long[2..]);
             assert_eq!(String::from_utf8(out).unwrap(), wanted);
         }
     }

@@ -6,12 +6,12 @@
 //! show up as ones that do not go on from what was reached.
 
 use crate::error::{Class, Error};
-use crate::frame::{Checker, Coordinate, Frame, FrameError, HEADER_LEN, Kind, SliceFrames, Step, find_frame};
+use crate::frame::{Checker, Coordinate, Frame, FrameError, HEADER_LEN, Kind, Passed, SliceFrames, Step, find_frame};
 
 /// What a scan comes upon.
-pub enum Found<'a> {
-    /// An intact frame in its place.
-    Frame(Frame<'a>, Step),
+pub enum Found<'a, S = Step> {
+    /// An intact frame in its place, and what it means.
+    Frame(Frame<'a>, S),
     /// Something is wrong at `at`; frames may be lost up to `to`.
     Problem {
         /// Offset of the problem.
@@ -54,6 +54,19 @@ impl<'a> Scan<'a> {
     /// The next frame or problem; `None` at the end.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Option<Found<'a>> {
+        self.next_as(Checker::frame)
+    }
+
+    /// As [`Scan::next`], for those who only want to know whether everything is whole.
+    pub fn pass(&mut self) -> Option<Found<'a, Passed>> {
+        self.next_as(Checker::pass)
+    }
+
+    #[inline(always)]
+    fn next_as<S>(
+        &mut self,
+        check: impl Fn(&mut Checker, &Frame<'a>) -> Result<S, FrameError>,
+    ) -> Option<Found<'a, S>> {
         loop {
             let frame = match self.frames.next() {
                 Ok(Some(frame)) => frame,
@@ -67,7 +80,7 @@ impl<'a> Scan<'a> {
                 // Definitions and the like may stand inside; the first frame between transactions ends it.
                 self.lost = matches!(frame.kind(), Some(Kind::Definition | Kind::Heartbeat) | None);
             }
-            match self.checker.frame(&frame) {
+            match check(&mut self.checker, &frame) {
                 Ok(step) => return Some(Found::Frame(frame, step)),
                 Err(error) => {
                     // The frame itself is intact; one that begins something is taken as the new start.
@@ -86,7 +99,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    fn problem(&mut self, error: &FrameError) -> Found<'a> {
+    fn problem<S>(&mut self, error: &FrameError) -> Found<'a, S> {
         let at = self.frames.at();
         let next = match error {
             FrameError::PayloadChecksum { .. } => self.length_at(at).map(|length| at + HEADER_LEN + length),
@@ -112,7 +125,7 @@ impl<'a> Scan<'a> {
     }
 
     /// The end of the file is a problem when a stream or a transaction has none.
-    fn end(&mut self) -> Option<Found<'a>> {
+    fn end<S>(&mut self) -> Option<Found<'a, S>> {
         if std::mem::replace(&mut self.ended, true) || self.checker.finished() {
             return None;
         }

@@ -11,7 +11,7 @@ use super::output::Output;
 use super::scan::{Found, Scan};
 use super::walk::{Printer, Walk};
 use crate::error::{Class, Error, Result};
-use crate::frame::{Checker, Coordinate, Step};
+use crate::frame::{Checker, Coordinate, Passed, Step};
 use crate::source::Problem;
 
 /// What was found in one or more files.
@@ -161,11 +161,23 @@ impl Report {
         let mut range = Range::default();
         let mut frames = 0u64;
         let before = self.problems;
-        while let Some(found) = scan.next() {
+        while let Some(found) = scan.pass() {
             match found {
-                Found::Frame(_, step) => {
+                Found::Frame(_, passed) => {
                     frames += 1;
-                    self.step(&step, scan.reached(), &mut range, &input.name, scan.at(), out);
+                    match passed {
+                        Passed::Begin(prev) if range.from.is_none() => {
+                            range = Range { from: Some(prev), to: prev, transactions: 0 };
+                        }
+                        Passed::End => {
+                            range.transactions += 1;
+                            range.to = scan.reached().unwrap_or(range.to);
+                        }
+                        Passed::Begin(_) | Passed::Data => continue,
+                        Passed::Other(step) => {
+                            self.step(&step, scan.reached(), &mut range, &input.name, scan.at(), out);
+                        }
+                    }
                 }
                 Found::Problem { at, error, transaction, to } => {
                     if to != at || transaction.is_some() || error.class() != Class::Torn {

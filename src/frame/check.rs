@@ -70,6 +70,19 @@ impl Step {
     }
 }
 
+/// What a frame meant to one who only wants to know whether everything is whole.
+#[derive(Debug)]
+pub enum Passed {
+    /// A transaction starts; this is its `prev`.
+    Begin(Coordinate),
+    /// A data frame of the open transaction.
+    Data,
+    /// The transaction (or prepared group) is whole.
+    End,
+    /// Anything else.
+    Other(Step),
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Outside,
@@ -160,51 +173,14 @@ impl Checker {
             }
             Kind::Begin => {
                 let begin = Begin::decode(frame.payload, at)?;
-                if self.state != State::Between || frame.header.seq != 0 {
-                    return Err(self.order(frame, kind));
-                }
-                let txid = Coordinate(frame.header.id);
-                if begin.chunk.is_none() {
-                    self.goes_on(begin.prev, at)?;
-                }
-                self.digest = Digest::default();
-                self.digest.add(frame.header.payload_crc, frame.header.length);
-                self.state = State::Inside { txid, seq: 1, continues: false };
-                self.snapshot = begin.chunk.is_some();
-                Ok(Step::Begin(txid, Box::new(begin)))
+                self.begun(frame, begin.prev, begin.chunk.is_some())?;
+                Ok(Step::Begin(Coordinate(frame.header.id), Box::new(begin)))
             }
-            Kind::Data => {
-                let (txid, seq, continues) = self.inside(frame, kind)?;
-                let continued = frame.header.flags & super::header::flags::CONTINUED != 0;
-                if continued != continues {
-                    return Err(FrameError::Sequence {
-                        at,
-                        what: "a record spans frames that do not follow each other".into(),
-                    });
-                }
-                self.digest.add(frame.header.payload_crc, frame.header.length);
-                let continues = frame.header.flags & super::header::flags::CONTINUES != 0;
-                self.state = State::Inside { txid, seq: seq + 1, continues };
-                Ok(Step::Data)
-            }
+            Kind::Data => self.data(frame).map(|()| Step::Data),
             Kind::Commit | Kind::Prepared => {
-                let (txid, seq, continues) = self.inside(frame, kind)?;
+                self.inside(frame, kind)?;
                 let commit = Commit::decode(frame.payload, at)?;
-                if commit.frame_count != seq || commit.frame_digest != self.digest.value() || continues {
-                    return Err(FrameError::Sequence {
-                        at,
-                        what: format!(
-                            "transaction {txid} has {seq} frames with digest {:016x}, its commit says {} with {:016x}",
-                            self.digest.value(),
-                            commit.frame_count,
-                            commit.frame_digest
-                        ),
-                    });
-                }
-                self.state = State::Between;
-                if !self.snapshot {
-                    self.reached = Some(commit.end);
-                }
+                let txid = self.ended(frame, kind, commit.end, commit.frame_count, commit.frame_digest)?;
                 let position = commit.position(txid);
                 let commit = Box::new(commit);
                 Ok(if kind == Kind::Commit { Step::Commit(position, commit) } else { Step::Prepared(position, commit) })
@@ -246,6 +222,81 @@ impl Checker {
                 Ok(Step::End(Box::new(end)))
             }
         }
+    }
+
+    /// As [`Checker::frame`], for those who want no more of a transaction than that it is whole: the same is checked, and nothing allocated.
+    #[inline]
+    pub fn pass(&mut self, frame: &Frame<'_>) -> Result<Passed, FrameError> {
+        match frame.kind() {
+            Some(Kind::Begin) => {
+                let (prev, chunk) = Begin::check(frame.payload, frame.at)?;
+                self.begun(frame, prev, chunk)?;
+                Ok(Passed::Begin(prev))
+            }
+            Some(Kind::Data) => self.data(frame).map(|()| Passed::Data),
+            Some(kind @ (Kind::Commit | Kind::Prepared)) => {
+                self.inside(frame, kind)?;
+                let (end, frame_count, frame_digest) = Commit::check(frame.payload, frame.at)?;
+                self.ended(frame, kind, end, frame_count, frame_digest)?;
+                Ok(Passed::End)
+            }
+            _ => self.frame(frame).map(Passed::Other),
+        }
+    }
+
+    fn begun(&mut self, frame: &Frame<'_>, prev: Coordinate, chunk: bool) -> Result<(), FrameError> {
+        if self.state != State::Between || frame.header.seq != 0 {
+            return Err(self.order(frame, Kind::Begin));
+        }
+        if !chunk {
+            self.goes_on(prev, frame.at)?;
+        }
+        self.digest = Digest::default();
+        self.digest.add(frame.header.payload_crc, frame.header.length);
+        self.state = State::Inside { txid: Coordinate(frame.header.id), seq: 1, continues: false };
+        self.snapshot = chunk;
+        Ok(())
+    }
+
+    fn data(&mut self, frame: &Frame<'_>) -> Result<(), FrameError> {
+        let (txid, seq, continues) = self.inside(frame, Kind::Data)?;
+        let continued = frame.header.flags & super::header::flags::CONTINUED != 0;
+        if continued != continues {
+            return Err(FrameError::Sequence {
+                at: frame.at,
+                what: "a record spans frames that do not follow each other".into(),
+            });
+        }
+        self.digest.add(frame.header.payload_crc, frame.header.length);
+        let continues = frame.header.flags & super::header::flags::CONTINUES != 0;
+        self.state = State::Inside { txid, seq: seq + 1, continues };
+        Ok(())
+    }
+
+    /// The open transaction ends here, as its commit says.
+    fn ended(
+        &mut self,
+        frame: &Frame<'_>,
+        kind: Kind,
+        end: Coordinate,
+        frame_count: u32,
+        frame_digest: u64,
+    ) -> Result<Coordinate, FrameError> {
+        let (txid, seq, continues) = self.inside(frame, kind)?;
+        if frame_count != seq || frame_digest != self.digest.value() || continues {
+            return Err(FrameError::Sequence {
+                at: frame.at,
+                what: format!(
+                    "transaction {txid} has {seq} frames with digest {:016x}, its commit says {frame_count} with {frame_digest:016x}",
+                    self.digest.value(),
+                ),
+            });
+        }
+        self.state = State::Between;
+        if !self.snapshot {
+            self.reached = Some(end);
+        }
+        Ok(txid)
     }
 
     fn inside(&self, frame: &Frame<'_>, kind: Kind) -> Result<(Coordinate, u32, bool), FrameError> {
@@ -315,9 +366,14 @@ mod tests {
     fn check(bytes: &[u8]) -> Result<(usize, bool), FrameError> {
         let mut frames = SliceFrames::new(bytes, 0);
         let mut checker = Checker::contiguous();
+        let mut passing = Checker::contiguous();
         let mut commits = 0;
         while let Some(frame) = frames.next()? {
-            commits += usize::from(matches!(checker.frame(&frame)?, Step::Commit(..)));
+            let (step, passed) = (checker.frame(&frame), passing.pass(&frame));
+            assert_eq!(step.as_ref().err(), passed.as_ref().err(), "both check the same");
+            let committed = matches!(step?, Step::Commit(..));
+            assert_eq!(matches!(passed?, Passed::End), committed);
+            commits += usize::from(committed);
         }
         Ok((commits, checker.finished()))
     }

@@ -216,6 +216,28 @@ impl Begin {
         fields.bytes_unless_empty(XID, &self.xid);
     }
 
+    /// As [`Begin::decode`], but of a payload that is whole only `prev` is returned, and whether it is a snapshot's. Allocates nothing.
+    pub fn check(payload: &[u8], at: u64) -> Result<(Coordinate, bool), FrameError> {
+        use begin_tags::*;
+        let (mut prev, mut chunk) = (Coordinate::default(), false);
+        let mut fields = FieldReader::new(payload, Kind::Begin, at);
+        while let Some(field) = fields.next()? {
+            match field.tag {
+                PREV => prev = Coordinate(fields.number(field)?),
+                WINDOW_START | FLAGS | INCARNATION | TIME => drop(fields.number(field)?),
+                SERVER_ID | THREAD => drop(fields.number_u32(field)?),
+                GTID | ORIGIN => fields.is_text(field)?,
+                CHUNK => {
+                    decode_chunk(field.value).ok_or_else(|| fields.invalid("its chunk is invalid"))?;
+                    chunk = true;
+                }
+                XID => {}
+                _ => fields.unknown(field)?,
+            }
+        }
+        Ok((prev, chunk))
+    }
+
     /// Decodes a payload; `at` is the frame's offset, for messages.
     pub fn decode(payload: &[u8], at: u64) -> Result<Begin, FrameError> {
         use begin_tags::*;
@@ -345,6 +367,29 @@ impl Commit {
             .number(FRAME_COUNT, u64::from(self.frame_count))
             .number(FRAME_DIGEST, self.frame_digest)
             .bytes_unless_empty(XID, &self.xid);
+    }
+
+    /// As [`Commit::decode`], but of a payload that is whole only end, frame count and frame digest are returned. Allocates nothing.
+    pub fn check(payload: &[u8], at: u64) -> Result<(Coordinate, u32, u64), FrameError> {
+        use commit_tags::*;
+        let (mut end, mut frame_count, mut frame_digest) = (Coordinate::default(), 0, 0);
+        let mut fields = FieldReader::new(payload, Kind::Commit, at);
+        while let Some(field) = fields.next()? {
+            match field.tag {
+                END => end = Coordinate(fields.number(field)?),
+                FRAME_COUNT => frame_count = fields.number_u32(field)?,
+                FRAME_DIGEST => frame_digest = fields.number(field)?,
+                INCARNATION | TIME | STATEMENT_COUNT => drop(fields.number(field)?),
+                SOURCE_DIGEST => drop(fields.number_u32(field)?),
+                GTID => fields.is_text(field)?,
+                TABLE_COUNT => {
+                    decode_count(field.value).ok_or_else(|| fields.invalid("its table counts are invalid"))?;
+                }
+                XID => {}
+                _ => fields.unknown(field)?,
+            }
+        }
+        Ok((end, frame_count, frame_digest))
     }
 
     /// Decodes a payload; `at` is the frame's offset, for messages.

@@ -107,13 +107,12 @@ pub struct Field<'a> {
 
 impl<'a> Field<'a> {
     /// The value as a number; `None` when it is longer than 8 bytes.
+    #[inline]
     pub fn number(&self) -> Option<u64> {
         if self.value.len() > 8 {
             return None;
         }
-        let mut bytes = [0; 8];
-        bytes[..self.value.len()].copy_from_slice(self.value);
-        Some(u64::from_le_bytes(bytes))
+        Some(self.value.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }
 
     /// The value as text; `None` when it is not UTF-8.
@@ -142,7 +141,19 @@ impl<'a> FieldReader<'a> {
 
     /// The next field; `None` at the end.
     #[allow(clippy::should_implement_trait)]
+    #[inline]
     pub fn next(&mut self) -> Result<Option<Field<'a>>, FrameError> {
+        // Nearly all are short.
+        if let [tag, length @ 0..0x80, rest @ ..] = self.rest
+            && let Some((value, rest)) = rest.split_at_checked(usize::from(*length))
+        {
+            self.rest = rest;
+            return Ok(Some(Field { tag: *tag, value }));
+        }
+        self.next_long()
+    }
+
+    fn next_long(&mut self) -> Result<Option<Field<'a>>, FrameError> {
         let Some((&tag, rest)) = self.rest.split_first() else { return Ok(None) };
         self.rest = rest;
         let length = take_varint(&mut self.rest).ok_or_else(|| self.invalid("a field's length is cut short"))?;
@@ -175,6 +186,12 @@ impl<'a> FieldReader<'a> {
     /// The field as a signed number.
     pub fn signed(&self, field: Field<'_>) -> Result<i64, FrameError> {
         Ok(self.number(field)? as i64)
+    }
+
+    /// Whether the field is text; an error if not.
+    #[inline]
+    pub fn is_text(&self, field: Field<'_>) -> Result<(), FrameError> {
+        if field.value.is_ascii() { Ok(()) } else { self.text(field).map(drop) }
     }
 
     /// The field as text.

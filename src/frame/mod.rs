@@ -26,7 +26,7 @@ pub mod segment;
 pub mod unit;
 pub mod writer;
 
-pub use check::{Checker, Step};
+pub use check::{Checker, Passed, Step};
 pub use envelope::*;
 pub use header::{FRAME_PAYLOAD_MAX, FrameError, HEADER_LEN, Header, Kind, MAGIC, VERSION, flags};
 pub use position::{Coordinate, Incarnation, Position, PositionSpec};

@@ -1,8 +1,10 @@
 //! Row images as JSON objects, by a plan that is made once a definition and column set.
 
+use std::ops::Range;
+
 use super::same;
 use crate::dump::escape::{put_json_document, put_json_single, put_json_string};
-use crate::dump::pen::Pen;
+use crate::dump::pen::{Pen, Piece};
 use crate::dump::table::Table;
 use crate::event::charset::{self, Decoder};
 use crate::event::digits::{put_int, put_uint};
@@ -64,16 +66,10 @@ struct ColumnPlan {
     in_key: bool,
 }
 
-/// Bytes of a piece that are copied without a look at its length.
-const PIECE: usize = 32;
-
 /// A column that stands in an image.
 struct Item {
-    /// What stands between the value before and this one: a comma or `,"after":{`, and the name. Filled up with zeros.
-    piece: [u8; PIECE],
-    /// Its length; 0 when it is longer and stands in `long`.
-    piece_len: u8,
-    long: Vec<u8>,
+    /// What stands between the value before and this one: a comma or `,"after":{`, and the name.
+    piece: Piece,
     /// Where in it the name begins.
     name_at: usize,
     /// Index in the table.
@@ -96,9 +92,9 @@ pub struct ImagePlan {
     /// What opens the object when no column does.
     empty: &'static [u8],
     /// `}`, and `,"absent":[…],"unchanged":[…]`, if there are any.
-    pub close: Vec<u8>,
+    pub close: Piece,
     /// `}`, and `,"absent_before":[…]`, if there are any.
-    pub close_before: Vec<u8>,
+    pub close_before: Piece,
 }
 
 /// The key columns of the row at hand, `"name":value` with commas between.
@@ -106,6 +102,8 @@ pub struct ImagePlan {
 pub struct Keys {
     bytes: Vec<u8>,
     found: usize,
+    /// Where the row has it already, if it is one column that is shown.
+    only: Range<usize>,
     /// For texts that are made before they are escaped.
     scratch: Vec<u8>,
 }
@@ -115,9 +113,9 @@ impl Keys {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.found = 0;
+        self.only = 0..0;
     }
 
-    #[inline]
     fn add(&mut self, name_and_value: &[u8]) {
         if self.found > 0 {
             self.bytes.push(b',');
@@ -128,11 +126,15 @@ impl Keys {
 
     /// Appends `,"key":{…}` when the image had the whole key.
     #[inline]
-    pub fn put(&self, out: &mut Vec<u8>, plan: &TablePlan) {
-        if self.found > 0 && self.found == plan.key_columns {
-            out.extend_from_slice(b",\"key\":{");
-            out.extend_from_slice(&self.bytes);
-            out.push(b'}');
+    pub fn put(&self, pen: &mut Pen<'_>, plan: &TablePlan) {
+        if !self.only.is_empty() {
+            pen.block(b",\"key\":{", 8);
+            pen.again(self.only.clone());
+            pen.byte(b'}');
+        } else if self.found > 0 && self.found == plan.key_columns {
+            pen.block(b",\"key\":{", 8);
+            pen.bytes(&self.bytes);
+            pen.byte(b'}');
         }
     }
 }
@@ -217,28 +219,14 @@ fn listed<'a>(bytes: u8, values: impl Iterator<Item = Value<'a>>, column: &Colum
 
 impl Item {
     fn new(open: &[u8], column: &ColumnPlan, index: usize, diff: bool) -> Item {
-        let long = [open, &column.name].concat();
-        let mut piece = [0; PIECE];
-        let short = piece.get_mut(..long.len()).map(|room| room.copy_from_slice(&long)).is_some();
         Item {
-            piece,
-            piece_len: if short { long.len() as u8 } else { 0 },
-            long,
+            piece: [open, &column.name].concat().into(),
             name_at: open.len(),
             column: index,
             how: column.how.clone(),
             shown: column.shown,
             in_key: column.in_key,
             diff,
-        }
-    }
-
-    #[inline(always)]
-    fn put_piece(&self, pen: &mut Pen<'_>) {
-        if self.piece_len == 0 {
-            pen.bytes(&self.long);
-        } else {
-            pen.block(&self.piece, self.piece_len.into());
         }
     }
 }
@@ -304,11 +292,11 @@ impl ImagePlan {
                 out.push(b']');
             }
         };
-        plan.close.push(b'}');
-        list(&mut plan.close, b",\"absent\":[", &absent);
-        list(&mut plan.close, b",\"unchanged\":[", &left);
-        plan.close_before.push(b'}');
-        list(&mut plan.close_before, b",\"absent_before\":[", &absent);
+        let (mut close, mut close_before) = (b"}".to_vec(), b"}".to_vec());
+        list(&mut close, b",\"absent\":[", &absent);
+        list(&mut close, b",\"unchanged\":[", &left);
+        list(&mut close_before, b",\"absent_before\":[", &absent);
+        (plan.close, plan.close_before) = (close.into(), close_before.into());
         plan
     }
 
@@ -317,7 +305,7 @@ impl ImagePlan {
     #[inline]
     pub fn put(
         &self,
-        out: &mut Vec<u8>,
+        pen: &mut Pen<'_>,
         plan: &TablePlan,
         input: &mut &[u8],
         keys: &mut Keys,
@@ -325,28 +313,28 @@ impl ImagePlan {
     ) -> Option<()> {
         let nulls = take_bytes(input, self.items.len().div_ceil(8))?;
         let mut rest = *input;
-        let mut pen = Pen::new(out);
         for (place, item) in self.items.iter().enumerate() {
             let is_null = nulls.get(place / 8)? >> (place % 8) & 1 == 1;
-            if item.shown && !(item.in_key && in_key) {
-                item.put_member(&mut pen, is_null, plan, &mut rest, keys)?;
+            if item.shown && !item.in_key {
+                item.put_member(pen, is_null, plan, &mut rest, keys)?;
                 continue;
             }
-            let start = pen.buffer(|out| out.len());
-            item.put_member(&mut pen, is_null, plan, &mut rest, keys)?;
-            pen.buffer(|out| {
-                if item.in_key && in_key {
-                    keys.add(out.get(start + item.name_at..)?);
+            let start = pen.len();
+            item.put_member(pen, is_null, plan, &mut rest, keys)?;
+            if item.in_key && in_key {
+                let member = start + item.name_at..pen.len();
+                if plan.key_columns == 1 && item.shown {
+                    keys.only = member;
+                } else {
+                    pen.buffer(|out| Some(keys.add(out.get(member)?)))?;
                 }
-                if !item.shown {
-                    out.truncate(start);
-                }
-                Some(())
-            })?;
+            }
+            if !item.shown {
+                pen.truncate(start);
+            }
         }
-        drop(pen);
         *input = rest;
-        out.extend_from_slice(self.empty);
+        pen.bytes(self.empty);
         Some(())
     }
 }
@@ -361,9 +349,9 @@ impl Item {
         input: &mut &[u8],
         keys: &mut Keys,
     ) -> Option<()> {
-        self.put_piece(pen);
+        pen.piece(&self.piece);
         if is_null {
-            pen.bytes(b"null");
+            pen.block(b"null", 4);
             return Some(());
         }
         self.put_value(pen, plan, input, keys)

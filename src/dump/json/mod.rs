@@ -14,10 +14,10 @@ use std::rc::Rc;
 use super::escape::put_json_string;
 use super::moment::put_utc;
 use super::output::Output;
+use super::pen::Pen;
 use super::table::Table;
 use super::walk::{Ending, Printer, Transaction};
 use crate::error::{Error, Result};
-use crate::event::digits::put_uint;
 use crate::event::{ColumnSet, RecordKind, Row, Rows, RowsOp, Statement};
 use crate::frame::{Step, StreamHeader};
 
@@ -160,7 +160,7 @@ fn put_time(out: &mut Vec<u8>, us: i64) {
     out.push(b'"');
 }
 
-/// One row: images are read from `images`, which is advanced.
+/// One row with what separates it from the next: images are read from `images`, which is advanced.
 #[allow(clippy::too_many_arguments, reason = "the parts of a row, borrowed apart from each other")]
 #[inline]
 fn put_row(
@@ -172,20 +172,25 @@ fn put_row(
     after: Option<&ImagePlan>,
     keys: &mut Keys,
     images: &mut &[u8],
+    separator: Separator,
 ) -> Option<()> {
-    out.extend_from_slice(head);
-    put_uint(out, ordinal);
+    let mut pen = Pen::new(out);
+    let (blocks, rest) = head.as_chunks::<32>();
+    pen.blocks(blocks, head.len());
+    pen.bytes(rest);
+    pen.uint(ordinal);
     keys.clear();
     if let Some(image) = before {
-        image.put(out, plan, images, keys, true)?;
-        out.extend_from_slice(if after.is_some() { &image.close_before } else { &image.close });
+        image.put(&mut pen, plan, images, keys, true)?;
+        pen.piece(if after.is_some() { &image.close_before } else { &image.close });
     }
     if let Some(image) = after {
-        image.put(out, plan, images, keys, before.is_none())?;
-        out.extend_from_slice(&image.close);
+        image.put(&mut pen, plan, images, keys, before.is_none())?;
+        pen.piece(&image.close);
     }
-    keys.put(out, plan);
-    out.push(b'}');
+    keys.put(&mut pen, plan);
+    let end = if separator == Separator::Zero { 0 } else { b'\n' };
+    pen.block(&[b'}', end], 2);
     Some(())
 }
 
@@ -236,9 +241,9 @@ impl Printer for JsonPrinter {
         let mut images = rows.images;
         for number in 0..u64::from(rows.count) {
             let ordinal = transaction.ordinal + number;
-            put_row(out.buffer(), &self.head, ordinal, plan, before, after, &mut self.keys, &mut images)
+            let (head, keys) = (&self.head, &mut self.keys);
+            put_row(out.buffer(), head, ordinal, plan, before, after, keys, &mut images, self.separator)
                 .ok_or_else(|| cut_short(table))?;
-            self.separator.close(out.buffer());
             out.spill()?;
         }
         if images.is_empty() { Ok(()) } else { Err(left_over(table)) }
@@ -267,10 +272,9 @@ impl Printer for JsonPrinter {
         }
         let before = row.before.is_some().then_some(&plan.before);
         let after = row.after.is_some().then_some(&plan.after);
-        put_row(out.buffer(), &self.head, ordinal, plan, before, after, &mut self.keys, &mut bytes.as_slice())
-            .ok_or_else(|| cut_short(table))?;
-        self.separator.close(out.buffer());
-        Ok(())
+        let (head, keys, mut images) = (&self.head, &mut self.keys, bytes.as_slice());
+        put_row(out.buffer(), head, ordinal, plan, before, after, keys, &mut images, self.separator)
+            .ok_or_else(|| cut_short(table))
     }
 
     fn statement(

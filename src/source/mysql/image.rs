@@ -329,7 +329,11 @@ impl RowPlan {
     fn image(&self, set: &SetPlan, rest: &mut &[u8], out: &mut Vec<u8>) -> Result<(), EventError> {
         let null_bytes = set.count.div_ceil(8);
         let Some((nulls, tail)) = rest.split_at_checked(null_bytes) else { return Err(self.cut(None)) };
-        out.extend_from_slice(nulls);
+        match *nulls {
+            // Most tables: no call to copy it.
+            [one] => out.push(one),
+            _ => out.extend_from_slice(nulls),
+        }
         let mut any_null = false;
         if let (Some((_, whole)), Some(last)) = (nulls.split_last(), out.last_mut()) {
             // The servers set the bits behind the last column; here they are 0, so that equal images are equal bytes.
@@ -390,7 +394,12 @@ impl SetPlan {
     /// Makes this the plan of the set `raw`; whether it was another one before. `None`: the set is cut short.
     #[inline]
     fn select(&mut self, ops: &[Op], raw: &[u8]) -> Option<bool> {
-        if self.raw == raw && !raw.is_empty() {
+        let same = match (&*self.raw, raw) {
+            // Up to eight columns: no call to compare them.
+            ([before], [now]) => before == now,
+            (before, now) => before == now && !now.is_empty(),
+        };
+        if same {
             return Some(false);
         }
         self.compile(ops, raw)?;

@@ -52,6 +52,9 @@ pub(super) enum Convert {
     Nothing,
 }
 
+/// Spans up to so many bytes are copied as a block.
+const SPAN_BLOCK: usize = 64;
+
 /// Where a walk over an image's values stands: bytes from `kept` to `at` stay as they are and wait to be copied.
 pub(super) struct Walk<'a> {
     pub wire: &'a [u8],
@@ -142,8 +145,22 @@ impl<'a> Walk<'a> {
     /// Copies what waits.
     #[inline]
     pub fn flush(&mut self, out: &mut Vec<u8>) {
-        if let Some(kept) = self.wire.get(self.kept..self.at) {
-            out.extend_from_slice(kept);
+        let length = self.at - self.kept;
+        if length == 0 {
+            return;
+        }
+        // A block of known size is copied without a call; what is too much of it is taken back.
+        match self.wire.get(self.kept..).and_then(|rest| rest.first_chunk::<SPAN_BLOCK>()) {
+            Some(block) if length <= SPAN_BLOCK => {
+                let end = out.len() + length;
+                out.extend_from_slice(block);
+                out.truncate(end);
+            }
+            _ => {
+                if let Some(kept) = self.wire.get(self.kept..self.at) {
+                    out.extend_from_slice(kept);
+                }
+            }
         }
         self.kept = self.at;
     }

@@ -35,7 +35,8 @@ pub struct Slot {
     pub applied: bool,
     payload_hash: u64,
     epoch: u64,
-    announced: u64,
+    /// Nothing has to be announced while this is that of [`Tables::announcement`].
+    pub announced: u64,
 }
 
 /// Which tables are decoded, and what their databases are called.
@@ -66,7 +67,8 @@ pub struct Tables {
     epoch: u64,
     // What the last definition frame under a key was; raised whenever one key's definition changes, so that slots look again.
     emitted: HashMap<u64, (u64, Rc<TableDefinition>), Ids>,
-    announcement: u64,
+    /// Raised whenever a definition takes the place of another.
+    pub announcement: u64,
     scratch: Vec<u8>,
 }
 

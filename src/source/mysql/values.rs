@@ -66,16 +66,21 @@ const fn ten_to(digits: u8) -> u64 {
 /// Seconds, fraction; big-endian. Second 0 without a fraction is the zero date.
 #[inline]
 pub(super) fn timestamp2(bytes: &[u8], fsp: u8) -> i64 {
-    let (seconds, fraction) = bytes.split_at_checked(4).unwrap_or((bytes, &[]));
-    let us = big(seconds) * 1_000_000 + big(fraction) * fraction_us(fsp);
+    let (seconds, fraction) = match bytes.split_first_chunk::<4>() {
+        Some((seconds, fraction)) => (u64::from(u32::from_be_bytes(*seconds)), fraction),
+        None => (big(bytes), &[][..]),
+    };
+    let us = seconds * 1_000_000 + big(fraction) * fraction_us(fsp);
     if us == 0 { ZERO_TIMESTAMP } else { us as i64 }
 }
 
 /// 40 bits plus a sign bit that is always set, fraction; big-endian: rlog's packed form but for the fraction.
 #[inline]
 pub(super) fn datetime2(bytes: &[u8], fsp: u8) -> Result<i64, Cut> {
-    let (whole, fraction) = bytes.split_at_checked(5).unwrap_or((bytes, &[]));
-    let whole = big(whole);
+    let (whole, fraction) = match bytes.split_first_chunk::<5>() {
+        Some((&[a, b, c, d, e], fraction)) => (u64::from_be_bytes([0, 0, 0, a, b, c, d, e]), fraction),
+        None => (big(bytes), &[][..]),
+    };
     if whole & 0x80_0000_0000 == 0 {
         return Err(Cut::Invalid("a DATETIME is negative"));
     }

@@ -149,13 +149,15 @@ impl Decoder {
         partial_json: bool,
         out: &mut FrameWriter,
     ) -> Result<()> {
-        let Some(slot) = self.tables.get(parts.id) else {
+        let announcement = self.tables.announcement;
+        let Some(mut slot) = self.tables.get(parts.id) else {
             return Err(event.damage(format!("no table map before it has its table id {}", parts.id)));
         };
         if slot.applied && parts.op == RowsOp::Insert {
             self.lift_origins(event, parts)?;
+            let Some(again) = self.tables.get(parts.id) else { return Ok(()) };
+            slot = again;
         }
-        let Some(slot) = self.tables.get(parts.id) else { return Ok(()) };
         if slot.kept != Keep::Yes {
             self.system_rows += u64::from(slot.kept == Keep::System);
             return Ok(());
@@ -176,6 +178,12 @@ impl Decoder {
                 (counted, bytes) = (Some((key, parts.op, measured.rows)), measured.bytes);
             }
             self.group.pass(counted, bytes)?;
+            self.after_record(out);
+            return Ok(());
+        }
+        if self.rules.look.sizes_only && slot.announced == announcement {
+            let measured = slot.plan.measure(&input).map_err(|EventError(what)| event.damage(what))?;
+            self.group.measure(key, parts.op, measured.rows, measured.bytes);
             self.after_record(out);
             return Ok(());
         }

@@ -70,6 +70,10 @@ pub fn operands(paths: &[PathBuf]) -> Result<Vec<Operand>> {
         } else {
             let failed = |error| Error::io(text.as_ref(), error);
             let regular = std::fs::metadata(path).map_err(failed)?.is_file();
+            if regular && queue::sqlite::created(path) {
+                out.push(Operand::Queue(format!("sqlite:{text}")));
+                continue;
+            }
             // A pipe by name must not lose its first bytes to a look at them.
             match regular.then(|| FileKind::of_file(path)).transpose()? {
                 None | Some(FileKind::Frames) => out.push(Operand::Frames(path.clone())),

@@ -404,6 +404,9 @@ fn from(text: &str) -> Result<From> {
     }
     let path = PathBuf::from(text);
     if path.is_file() {
+        if queue::sqlite::created(&path) {
+            return Ok(From::Queue(queue::Address::Sqlite(path)));
+        }
         return Ok(From::File(path));
     }
     text.parse().map(From::Queue)

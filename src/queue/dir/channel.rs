@@ -75,6 +75,9 @@ impl Channel {
         }
         .map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => Error::io(&text, error).hint("`rlog-queue put` creates a queue; check the path"),
+            io::ErrorKind::NotADirectory => {
+                Error::io(&text, error).hint(format!("a queue in a database is named `sqlite:{text}`"))
+            }
             _ => Error::io(&text, error),
         })?;
         root.check_owner().map_err(|error| Error::io(&text, error))?;

@@ -8,6 +8,7 @@ use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::Stream;
 
 use crate::error::Result;
+use crate::frame::reader::SliceFrames;
 use crate::frame::{Kind, Segment, StreamHeader};
 
 use super::super::records::{Log, Start, damaged, purged, read_state};
@@ -43,6 +44,8 @@ pub(super) struct Facts {
     pub length: u64,
     /// Bytes of records since the base.
     pub since_base: u64,
+    /// The message of the last record that has a stream header, if any has.
+    pub source: u64,
     /// Where in the payload the state behind the record stands.
     pub tail_at: usize,
 }
@@ -71,11 +74,15 @@ impl Facts {
             total: number("Rlog-Total")?,
             length: number("Rlog-Length")?,
             since_base: number("Rlog-Since-Base")?,
+            source: match number("Rlog-Source")? {
+                0 => message.sequence,
+                source => source,
+            },
             tail_at: usize::try_from(number("Rlog-Tail")?).ok().filter(|at| *at <= message.payload.len())?,
         })
     }
 
-    /// Them as headers. `base` is 0 for a base itself, whose message has no number yet.
+    /// Them as headers. `base` is 0 for a base itself, whose message has no number yet, and `source` for a record with a stream header.
     pub fn headers(&self) -> Vec<(&'static str, String)> {
         let mut out: Vec<(&'static str, String)> = vec![
             ("Rlog-Record", self.record.to_string()),
@@ -87,6 +94,7 @@ impl Facts {
             ("Rlog-Total", self.total.to_string()),
             ("Rlog-Length", self.length.to_string()),
             ("Rlog-Since-Base", self.since_base.to_string()),
+            ("Rlog-Source", self.source.to_string()),
             ("Rlog-Tail", self.tail_at.to_string()),
         ];
         if let Some((first, last, count)) = self.parts {
@@ -149,6 +157,28 @@ impl NatsLog {
             return Err(damaged(self, facts.record, "its state is of another record"));
         }
         Ok(state)
+    }
+
+    /// The stream header that holds behind a record.
+    pub fn source(&mut self, facts: &Facts) -> Result<Option<Box<StreamHeader>>> {
+        let found = self.client.next_from_leader(&self.frames, &self.place.frames_subject(), facts.source)?;
+        let Some(message) = found.filter(|found| found.sequence == facts.source) else {
+            return Err(damaged(self, facts.record, "the stream header that it follows is missing"));
+        };
+        let facts = self.facts(&message)?;
+        self.part = 0;
+        self.part_from = facts.parts.map_or(0, |(first, ..)| first);
+        self.here = Some((facts.clone(), message));
+        let bytes = self.record_bytes()?;
+        let mut frames = SliceFrames::new(&bytes, 0);
+        let mut source = None;
+        while let Some(frame) = frames.next().map_err(|error| damaged(self, facts.record, error))? {
+            if frame.kind() == Some(Kind::Stream) {
+                let header = StreamHeader::decode(frame.payload, frame.at);
+                source = Some(Box::new(header.map_err(|error| damaged(self, facts.record, error))?));
+            }
+        }
+        Ok(source)
     }
 
     /// What is read next: from wherever it is found first.
@@ -261,7 +291,7 @@ impl Log for NatsLog {
         let segment = read_state(&bytes).map_err(|error| damaged(self, facts.record, error.what()))?;
         let mut tail = Tail::at_segment(&segment);
         let mut definitions = HashMap::new();
-        let mut frames = crate::frame::reader::SliceFrames::new(&bytes, 0);
+        let mut frames = SliceFrames::new(&bytes, 0);
         for number in 0..=segment.preamble {
             let frame = frames.next().map_err(|error| damaged(self, facts.record, error))?;
             let frame = frame.ok_or_else(|| damaged(self, facts.record, "its preamble is cut short"))?;

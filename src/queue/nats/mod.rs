@@ -227,15 +227,12 @@ impl Queue for NatsQueue {
     }
 
     fn tail(&self) -> Result<Tail> {
-        let log = self.log();
+        let mut log = self.log();
         match log.last_message()? {
             None => Ok(Tail::default()),
             Some((facts, message)) => {
                 let mut tail = Tail::at_segment(&log.state(&facts, &message)?);
-                // Where reading begins for it, the header that holds is known.
-                let from = ReadFrom::AfterSequence(tail.sequence);
-                let reader = LogReader::open(log, &from, ReadMode::ONCE)?;
-                tail.source.clone_from(&reader.tail().source);
+                tail.source = log.source(&facts)?;
                 Ok(tail)
             }
         }

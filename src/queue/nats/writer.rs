@@ -9,9 +9,9 @@ use std::sync::Arc;
 use async_nats::jetstream::stream::Stream;
 
 use crate::error::{Class, Error, Result};
-use crate::frame::{Coordinate, Position, Segment};
+use crate::frame::{Coordinate, Kind, Position, Segment};
 
-use super::super::records::{self, Gather, LogReader, Record, state_frame};
+use super::super::records::{self, Behind, Gather, LogReader, Record, state_frame};
 use super::super::{Purged, ReadFrom, ReadMode, ReaderState, Tail, Writer, WriterOptions};
 use super::Place;
 use super::client::{Client, Expected, Published};
@@ -100,10 +100,7 @@ impl NatsWriter {
             &place.channel,
             lease.epoch(),
             record_bytes,
-            last.record,
-            previous,
-            tail.clone(),
-            definitions,
+            Behind { record: last.record, previous, tail: tail.clone(), definitions },
         )
         .with_bases(options.segment_bytes, last.since_base);
         Ok(NatsWriter {
@@ -180,6 +177,7 @@ impl NatsWriter {
             part += 1;
         }
         let parts = self.parts.take();
+        let has_source = record.base || record.live.iter().any(|live| live.kind == Kind::Stream);
         let facts = Facts {
             message: 0,
             record: record.number,
@@ -192,6 +190,7 @@ impl NatsWriter {
             total: self.last.total + record.length,
             length: record.length,
             since_base: if record.base { record.length } else { self.last.since_base + record.length },
+            source: if has_source { 0 } else { self.last.source },
             tail_at: record.bytes.len(),
         };
         let reached = record.reached.unwrap_or_default();
@@ -205,7 +204,8 @@ impl NatsWriter {
             self.client.publish(&self.frames, &subject, &id, &facts.headers(), payload, Expected(self.last.message))?;
         let Published::Stored(message) = published else { return Err(overtaken(&self.place)) };
         let base = if record.base { message } else { facts.base };
-        self.last = Facts { message, base, ..facts };
+        let source = if has_source { message } else { facts.source };
+        self.last = Facts { message, base, source, ..facts };
         Ok(())
     }
 

@@ -85,6 +85,19 @@ struct Whole {
     digest: Digest,
 }
 
+/// What a writer goes on from.
+#[derive(Clone, Debug, Default)]
+pub(in super::super) struct Behind {
+    /// Number of the last record; 0: there is none.
+    pub record: u64,
+    /// Its length and digest.
+    pub previous: (u64, u64),
+    /// What was reached with it.
+    pub tail: Tail,
+    /// Definitions that are live there.
+    pub definitions: HashMap<u64, Vec<u8>>,
+}
+
 /// See the module's head.
 #[derive(Debug)]
 pub(in super::super) struct Gather {
@@ -128,17 +141,9 @@ struct Open {
 }
 
 impl Gather {
-    /// Goes on behind record `last`, which had `previous` as length and digest, and with which `tail` was reached.
-    pub fn new(
-        uuid: [u8; 16],
-        channel: &str,
-        epoch: u64,
-        record_bytes: u64,
-        last: u64,
-        previous: (u64, u64),
-        tail: Tail,
-        definitions: HashMap<u64, Vec<u8>>,
-    ) -> Gather {
+    /// Gathers records of about `record_bytes` for a writer of this epoch.
+    pub fn new(uuid: [u8; 16], channel: &str, epoch: u64, record_bytes: u64, behind: Behind) -> Gather {
+        let Behind { record, previous, tail, definitions } = behind;
         let mut gather = Gather {
             uuid,
             channel: channel.to_owned(),
@@ -146,7 +151,7 @@ impl Gather {
             record_bytes,
             tail,
             definitions,
-            number: last,
+            number: record,
             previous,
             first_sequence: 0,
             reached: None,

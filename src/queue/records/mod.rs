@@ -32,7 +32,7 @@ mod gather;
 mod reader;
 mod verify;
 
-pub(super) use gather::{Gather, Record};
+pub(super) use gather::{Behind, Gather, Record};
 #[cfg(feature = "nats")]
 pub(super) use reader::Held;
 pub(super) use reader::{LogReader, locate};

@@ -44,6 +44,17 @@ use super::{
 use log::{Place, SqliteLog};
 pub(super) use schema::channels;
 
+/// Whether `path` is a database that rlog-queue created, by its application id. It is opened and closed here: not for a file to which this
+/// process has a connection, whose locks would be lost with it.
+pub fn created(path: &Path) -> bool {
+    use std::io::Read as _;
+    /// Where the application id stands in the header of a database, big-endian: https://sqlite.org/fileformat2.html#application_id
+    const APPLICATION_ID_AT: usize = 68;
+    let mut head = [0; APPLICATION_ID_AT + 4];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut head));
+    read.is_ok() && head.starts_with(b"SQLite format 3\0") && head.ends_with(&schema::APPLICATION_ID.to_be_bytes())
+}
+
 /// One channel of a queue in a database.
 pub struct SqliteQueue {
     vfs: Arc<dyn Vfs>,

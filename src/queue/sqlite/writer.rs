@@ -14,7 +14,7 @@ use crate::error::{Class, Error, Result};
 use crate::frame::{Coordinate, Kind, Position, Segment};
 use crate::sys::vfs::{Lock, Vfs};
 
-use super::super::records::{Gather, Record, state_frame};
+use super::super::records::{Behind, Gather, Record, state_frame};
 use super::super::{ReaderState, Tail, Writer, WriterOptions};
 use super::log::{Place, overtaken};
 use super::readers;
@@ -64,10 +64,7 @@ impl SqliteWriter {
             &place.channel,
             epoch,
             options.segment_bytes.min(RECORD_BYTES),
-            row.record,
-            row.previous,
-            tail.clone(),
-            definitions,
+            Behind { record: row.record, previous: row.previous, tail: tail.clone(), definitions },
         );
         Ok(SqliteWriter {
             connection,

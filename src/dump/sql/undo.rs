@@ -51,6 +51,8 @@ struct Index {
     tables: HashMap<u64, Vec<(u64, Rc<Table>)>>,
     dialect: Option<Dialect>,
     hits: u64,
+    /// Tables of the selected rows so far.
+    hit: HashSet<(String, String)>,
     later: Vec<String>,
     later_complete: bool,
     /// Offsets of begins from which on transactions are selected, or are not any more: the selection can only be asked in order.
@@ -121,6 +123,7 @@ impl Index {
             tables: HashMap::new(),
             dialect: None,
             hits: 0,
+            hit: HashSet::new(),
             later: Vec::new(),
             later_complete: true,
             reached: Vec::new(),
@@ -219,6 +222,7 @@ impl Index {
                 continue;
             }
             let of_op = selected && selection.op(kind);
+            let before = self.hits;
             let mut iter = rows.iter(definition)?;
             while let Some(row) = iter.next()? {
                 if of_op && selection.row(&row, &table, scratch)? {
@@ -235,6 +239,9 @@ impl Index {
                         self.later_complete = false;
                     }
                 }
+            }
+            if self.hits > before {
+                self.hit.insert((definition.database.clone(), definition.table.clone()));
             }
         }
         Ok(())
@@ -259,8 +266,16 @@ impl Index {
             || statement.tables.iter().any(|(database, table)| {
                 selection.table(if database.is_empty() { &statement.database } else { database }, table)
             });
+        // Where only rows are asked for, a DDL behind rows of its table changes what they fit into; one before them does not matter.
+        let behind = || {
+            let database = |name: &str| if name.is_empty() { statement.database.to_string() } else { name.to_owned() };
+            let mut tables = statement.tables.iter();
+            self.hits > 0
+                && (statement.tables.is_empty()
+                    || tables.any(|(name, table)| self.hit.contains(&(database(name), table.clone()))))
+        };
         let asked = match kind {
-            RecordKind::Ddl | RecordKind::Truncate => true,
+            RecordKind::Ddl | RecordKind::Truncate => selection.op(kind) || behind(),
             kind => selection.op(kind),
         };
         if !about || !asked {
@@ -269,7 +284,7 @@ impl Index {
         let words: String = String::from_utf8_lossy(&statement.sql).chars().take(120).collect();
         let what = if matches!(kind, RecordKind::Ddl | RecordKind::Truncate) { "DDL" } else { "a statement" };
         Err(Error::new(Class::Conflict, format!("transaction {txid} is {what}, which cannot be taken back: {}", comment(&words)))
-            .hint("choose a range without it: --since and --until, --table, or --op insert,update,delete for rows beside statements"))
+            .hint("choose a range without it: --since and --until, or --table; --op insert,update,delete takes rows back that stand behind it"))
     }
 
     /// The definition that holds at an offset.

@@ -205,6 +205,9 @@ fn an_undo_refuses_ddl_and_statements_in_the_selection_by_name() {
     assert!(error.contains("alter table orders drop column note") && error.contains("42:2000"), "{error}");
     let (_, _, status) = dump(&bytes, &["--undo", "--op", "insert"]);
     assert_eq!(status, 80, "rows before it do not fit the table any more");
+    // Rows behind it do: only they are asked for.
+    let out = shown(&bytes, &["--undo", "--op", "insert", "--where", "id=2"]);
+    assert_eq!(out.matches("DELETE FROM").count(), 1, "{out}");
     assert!(shown(&bytes, &["--undo", "--since", "42:3000"]).contains("DELETE"));
     let (_, error, status) = dump(&bytes, &["--undo", "--table", "shop.other"]);
     assert_eq!((error.as_str(), status), ("", 1));

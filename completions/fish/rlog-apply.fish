@@ -76,6 +76,7 @@ complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l create-tab
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l qualify -d 'Name tables `db.table` in a target without databases'
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l replace -d 'Let a snapshot replace the rows that its tables have'
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l allow-nontransactional -d 'Apply also to tables whose engine cannot roll back: at least once, not exactly once'
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l same-server-id -d 'Apply also what this server itself has executed first, as its server id tells (replicate_same_server_id)'
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l check -d 'Report what would be done and whether it can be, and change nothing'
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l dry-run -d 'Print what would be applied as SQL, and change nothing'
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -s q -l quiet -d 'No remarks'

@@ -7,6 +7,8 @@ use crate::target::StateRow;
 
 /// Payload bytes after which a batch is full.
 pub const BYTES_MAX: u64 = 4 << 20;
+/// Payload bytes of the batches that are at work at once; each is held two or three times over while it is sent.
+const AT_WORK_BYTES_MAX: u64 = 6 << 20;
 
 /// Where a transaction came from, oldest first: the targets that it passed through; for one that passed through none, the server that first
 /// executed it, as `server-ID`. So it is known when it comes home, also to a server that no applier had written to before.
@@ -57,9 +59,10 @@ impl Batch {
         self.is_empty() || (self.incarnation == incarnation && self.end.file() == at.file())
     }
 
-    /// Whether it should be applied before more is read.
-    pub fn is_full(&self, transactions_max: usize) -> bool {
-        self.transactions.len() >= transactions_max || self.bytes >= BYTES_MAX
+    /// Whether it should be applied before more is read, when so many are at work at once.
+    pub fn is_full(&self, transactions_max: usize, workers: usize) -> bool {
+        let bytes_max = (AT_WORK_BYTES_MAX / workers.max(1) as u64).min(BYTES_MAX);
+        self.transactions.len() >= transactions_max || self.bytes >= bytes_max
     }
 
     /// Adds a transaction that [`Batch::admits`] let in. `from` is what was reached before it.

@@ -1,8 +1,19 @@
 //! Several sessions at work: batches execute ahead and commit in the source's order, or in any that their windows allow.
 //!
+//! # Ahead
+//!
+//! With the source's order, sessions that can ([`Session::hold`]) run *ahead*: merged batches nearly always depend on the one before, so
+//! their windows would leave one session at work. Each batch publishes what it touches before it sends anything; it then sends what no older
+//! uncommitted batch touches, and the rest in its turn to commit, when they all have. So no row is locked by two batches at once, and every
+//! state that the target shows is one that the source had. A batch that cannot say what it touches (statements, rows that depend on
+//! others) runs by its window, and those behind it wait until it has committed.
+//!
+//! # By windows
+//!
 //! [`Schedule`] decides, threads obey. A worker starts a batch, executes and flushes it, and then waits for its turn to commit. If the head
-//! of the order makes no progress for [`STALL`], batches that have executed ahead of it may be holding what it waits for: they roll back, the
-//! youngest first, and start again once something was committed.
+//! of the order takes much longer than batches usually do, batches that have executed ahead of it may be holding what it waits for:
+//! they roll back, the youngest first, and start again once something was committed. A fixed time would not do: a batch of a
+//! thousand transactions takes longer than one that waits for a lock should.
 //!
 //! Whatever else fails ends the pool: what has not committed goes back to the caller, in order, to be written by one session that knows
 //! how to retry, reconnect and go row by row. So there is one place for that, and a pool is only ever fast.
@@ -12,17 +23,25 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::Options;
 use super::batch::Batch;
 use super::execute::{Executor, Tally};
 use super::schedule::{Schedule, UnitId, Window};
 use super::tables::Definitions;
 use super::writer::Written;
+use super::{Options, Order};
 use crate::error::Result;
-use crate::target::{Cause, Outcome, Session, Settings, StateRow, Target};
+use crate::target::{Cause, Claims, Outcome, Session, Settings, StateRow, Target};
 
-/// How long the head may make no progress before what executed ahead of it gives way.
+/// The head may go on for at least this long before what executed ahead of it gives way.
 const STALL: Duration = Duration::from_millis(20);
+/// And for so many times as long as batches usually take,
+const STALLED_AFTER: u32 = 4;
+/// but not longer than this, however long they have waited for each other lately.
+const STALL_MAX: Duration = Duration::from_secs(1);
+/// Batches that run ahead do not block each other, as far as rows go: there, much longer is usual.
+const STALL_AHEAD: Duration = Duration::from_secs(3);
+/// Batches that run by their windows after one could not run ahead.
+const PLAIN_AFTER: u32 = 100;
 /// Times that one batch is run again here before one session takes over.
 const RETRIES_MAX: u32 = 20;
 
@@ -31,6 +50,8 @@ pub struct Pool {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
     workers: usize,
+    /// Whether the sessions can run ahead.
+    ahead: bool,
 }
 
 struct Shared {
@@ -45,6 +66,10 @@ struct Shared {
 struct State {
     schedule: Schedule,
     batches: BTreeMap<UnitId, Arc<Batch>>,
+    /// What uncommitted batches touch, as far as they have said.
+    claims: BTreeMap<UnitId, Arc<Claims>>,
+    /// So many batches to come run by their windows.
+    plain: u32,
     done: Vec<(StateRow, Tally)>,
     retries: u64,
     /// No unit starts any more; those that wait for their turn behind a failed one roll back.
@@ -54,6 +79,8 @@ struct State {
     closing: bool,
     /// When something was last started or committed.
     moved: Instant,
+    /// How long batches usually take to execute.
+    usual: Duration,
 }
 
 impl Pool {
@@ -70,12 +97,15 @@ impl Pool {
             state: Mutex::new(State {
                 schedule: Schedule::new(options.order, workers),
                 batches: BTreeMap::new(),
+                claims: BTreeMap::new(),
+                plain: 0,
                 done: Vec::new(),
                 retries: 0,
                 failed: false,
                 held_back: false,
                 closing: false,
                 moved: Instant::now(),
+                usual: STALL,
             }),
             changed: Condvar::new(),
             options: options.clone(),
@@ -83,9 +113,10 @@ impl Pool {
             definitions: definitions.clone(),
             uuid: uuid.to_owned(),
         });
-        let mut pool = Pool { shared, threads: Vec::new(), workers };
+        let mut pool = Pool { shared, threads: Vec::new(), workers, ahead: options.order == Order::Commit };
         for _ in 0..workers {
-            let session = target.session(settings)?;
+            let mut session = target.session(settings)?;
+            pool.ahead &= session.hold(false);
             let shared = pool.shared.clone();
             pool.threads.push(std::thread::spawn(move || shared.work(session)));
         }
@@ -102,7 +133,10 @@ impl Pool {
         let transactions = &batch.transactions;
         let window = Window::of(transactions.iter().map(|one| (one.position.txid, one.begin.window_start)));
         // A range without transactions depends on nothing, and nothing on it.
-        let window = window.unwrap_or(Window { first: batch.end, last: batch.end, ..Window::default() });
+        let mut window = window.unwrap_or(Window { first: batch.end, last: batch.end, ..Window::default() });
+        // Two batches that keep the same fact would wait for each other.
+        window.ahead = self.ahead && state.plain == 0 && batch.facts.is_empty();
+        state.plain = state.plain.saturating_sub(1);
         let id = state.schedule.add(window);
         state.batches.insert(id, Arc::new(batch));
         state.take_done(written);
@@ -192,15 +226,22 @@ impl Shared {
                 state = self.wait(state);
                 continue;
             };
-            state.moved = Instant::now();
+            let started = Instant::now();
+            state.moved = started;
+            let ahead = state.schedule.is_ahead(id);
             drop(state);
             let row = batch.row(&self.settings.channel, self.settings.epoch, &self.uuid, crate::sys::clock::now_us());
-            let outcome = self.execute(&mut *session, &batch, &row);
+            let outcome = if ahead {
+                self.execute_ahead(&mut *session, &batch, &row, id)
+            } else {
+                self.execute(&mut *session, &batch, &row).map(|tally| (tally, false))
+            };
             drop(batch);
             state = self.lock();
             let committed = match outcome {
-                Ok(tally) => {
+                Ok((tally, left)) => {
                     state.schedule.executed(id);
+                    state.usual = (state.usual * 7 + started.elapsed().min(STALL_MAX)) / 8;
                     self.changed.notify_all();
                     let (turn, now) = self.turn(state, id);
                     state = now;
@@ -215,7 +256,8 @@ impl Shared {
                         continue;
                     }
                     drop(state);
-                    let outcome = session.commit();
+                    let outcome = if left { session.flush() } else { Ok(()) };
+                    let outcome = outcome.and_then(|()| session.commit());
                     state = self.lock();
                     outcome.map(|()| tally)
                 }
@@ -226,6 +268,7 @@ impl Shared {
                     attempts = 0;
                     state.schedule.committed(id);
                     state.batches.remove(&id);
+                    state.claims.remove(&id);
                     state.done.push((row, tally));
                     state.held_back = false;
                     state.moved = Instant::now();
@@ -234,6 +277,13 @@ impl Shared {
                     drop(state);
                     let gone = session.rollback();
                     state = self.lock();
+                    if failure.cause == Cause::Alone && gone.is_ok() {
+                        state.schedule.rolled_back(id);
+                        state.schedule.not_ahead(id);
+                        state.plain = PLAIN_AFTER;
+                        self.changed.notify_all();
+                        continue;
+                    }
                     attempts += 1;
                     state.retries += 1;
                     // Something that ran at the same time was in the way: after the head has gone on, it may do.
@@ -259,7 +309,14 @@ impl Shared {
             if state.failed {
                 return (false, state);
             }
-            if state.moved.elapsed() >= STALL && state.schedule.youngest_executed() == Some(id) {
+            let limit = match state.schedule.is_ahead(id)
+                && state.schedule.head().is_none_or(|head| state.schedule.is_ahead(head))
+            {
+                true => STALL_AHEAD,
+                false => (state.usual * STALLED_AFTER).clamp(STALL, STALL_MAX),
+            };
+            let stalled = state.moved.elapsed() >= limit;
+            if stalled && state.schedule.youngest_executed() == Some(id) {
                 state.moved = Instant::now();
                 state.held_back = true;
                 return (false, state);
@@ -268,7 +325,47 @@ impl Shared {
         }
     }
 
+    /// Executes what no older batch touches. Returns whether something is left for the batch's turn.
+    fn execute_ahead(
+        &self,
+        session: &mut dyn Session,
+        batch: &Batch,
+        row: &StateRow,
+        id: UnitId,
+    ) -> Outcome<(Tally, bool)> {
+        session.hold(true);
+        let gathered = self.gather(session, batch, row);
+        session.hold(false);
+        let tally = gathered?;
+        let claims = Arc::new(session.claims());
+        let mut state = self.lock();
+        state.claims.insert(id, claims);
+        self.changed.notify_all();
+        let others = loop {
+            let older: Vec<UnitId> = state.schedule.older(id).collect();
+            let others: Vec<Arc<Claims>> =
+                older.iter().filter_map(|older| state.claims.get(older)).map(Arc::clone).collect();
+            if others.len() == older.len() {
+                break others;
+            }
+            if state.failed {
+                let error = crate::error::Error::new(crate::error::Class::TryAgain, "an older transaction failed");
+                return Err(crate::target::Failure::new(Cause::Retry, error));
+            }
+            state = self.wait(state);
+        };
+        drop(state);
+        let left = session.flush_apart(&others)?;
+        Ok((tally, left))
+    }
+
     fn execute(&self, session: &mut dyn Session, batch: &Batch, row: &StateRow) -> Outcome<Tally> {
+        let tally = self.gather(session, batch, row)?;
+        session.flush()?;
+        Ok(tally)
+    }
+
+    fn gather(&self, session: &mut dyn Session, batch: &Batch, row: &StateRow) -> Outcome<Tally> {
         session.begin()?;
         session.state(row)?;
         let executor = Executor {
@@ -287,7 +384,6 @@ impl Shared {
         for (name, value) in &batch.facts {
             session.fact(name, value.as_deref())?;
         }
-        session.flush()?;
         Ok(total)
     }
 }

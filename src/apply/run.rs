@@ -260,7 +260,7 @@ impl Run<'_> {
                 self.safe = self.input.mark();
                 self.acknowledge(false)?;
             }
-            if !self.batch.is_empty() && self.batch.is_full(self.options.batch_txns_max) {
+            if !self.batch.is_empty() && self.batch.is_full(self.options.batch_txns_max, self.options.workers) {
                 self.submit()?;
                 continue;
             }

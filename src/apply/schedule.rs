@@ -12,6 +12,9 @@
 //!
 //! A barrier runs alone: after everything before it has committed, and before anything behind it starts.
 //!
+//! A unit that may run *ahead* starts whatever its window says, in the units' order: who runs it keeps what older units touch for the end,
+//! when they have committed.
+//!
 //! Promises: a unit never runs before what it depends on has committed; with [`Order::Commit`] commits have the source's order; the
 //! oldest unit may always run or commit, so whatever is rolled back, the schedule goes on.
 
@@ -31,6 +34,8 @@ pub struct Window {
     pub start: Coordinate,
     /// It runs alone.
     pub barrier: bool,
+    /// It may run ahead of units that it depends on.
+    pub ahead: bool,
 }
 
 impl Window {
@@ -39,7 +44,7 @@ impl Window {
     pub fn of(transactions: impl IntoIterator<Item = (Coordinate, Coordinate)>) -> Option<Window> {
         let mut window: Option<Window> = None;
         for (txid, start) in transactions {
-            let known = window.get_or_insert(Window { first: txid, last: txid, start: Coordinate(0), barrier: false });
+            let known = window.get_or_insert(Window { first: txid, last: txid, ..Window::default() });
             known.last = txid;
             if start < known.first {
                 known.start = known.start.max(start);
@@ -131,6 +136,9 @@ impl Schedule {
         if unit.window.barrier {
             return !older_uncommitted;
         }
+        if unit.window.ahead {
+            return self.units.iter().take(index).all(|older| older.phase != Phase::Waiting);
+        }
         // Everything up to the start of its window, as far as it is in the schedule, has committed.
         self.units
             .iter()
@@ -147,6 +155,27 @@ impl Schedule {
     pub fn rolled_back(&mut self, id: UnitId) {
         self.set(id, Phase::Executed, Phase::Waiting);
         self.set(id, Phase::Running, Phase::Waiting);
+    }
+
+    /// The unit must not run ahead any more. It has been rolled back.
+    pub fn not_ahead(&mut self, id: UnitId) {
+        if let Some(unit) = self.units.iter_mut().find(|unit| unit.id == id) {
+            unit.window.ahead = false;
+        }
+    }
+
+    /// Whether this unit runs ahead.
+    pub fn is_ahead(&self, id: UnitId) -> bool {
+        self.units.iter().any(|unit| unit.id == id && unit.window.ahead)
+    }
+
+    /// Units before this one that have not committed, oldest first.
+    pub fn older(&self, id: UnitId) -> impl Iterator<Item = UnitId> {
+        self.units
+            .iter()
+            .take_while(move |unit| unit.id < id)
+            .filter(|unit| unit.phase != Phase::Committed)
+            .map(|unit| unit.id)
     }
 
     /// Whether this unit may commit now.
@@ -166,9 +195,14 @@ impl Schedule {
         }
     }
 
-    /// Whether this unit is the oldest that has not committed: the head, for which others give way.
+    /// The oldest unit that has not committed: the head, for which others give way.
+    pub fn head(&self) -> Option<UnitId> {
+        self.units.iter().find(|unit| unit.phase != Phase::Committed).map(|unit| unit.id)
+    }
+
+    /// Whether this unit is the head.
     pub fn is_head(&self, id: UnitId) -> bool {
-        self.units.iter().find(|unit| unit.phase != Phase::Committed).is_some_and(|unit| unit.id == id)
+        self.head() == Some(id)
     }
 
     /// Whether the head is neither running nor executed: nothing may be held back for it then.
@@ -200,7 +234,7 @@ mod tests {
 
     /// The notation of the original proposal: (start, end), the end being the transaction's own number.
     fn unit((start, end): (u64, u64)) -> Window {
-        Window { first: Coordinate(end), last: Coordinate(end), start: Coordinate(start), barrier: false }
+        Window { first: Coordinate(end), last: Coordinate(end), start: Coordinate(start), ..Window::default() }
     }
 
     fn startable(schedule: &mut Schedule) -> Vec<UnitId> {
@@ -282,6 +316,30 @@ mod tests {
         let window = Window::of([at(10, 3), at(20, 10), at(30, 5)]).unwrap();
         assert_eq!((window.first.0, window.last.0, window.start.0), (10, 30, 5));
         assert_eq!(Window::of([]), None);
+    }
+
+    #[test]
+    fn a_unit_that_runs_ahead_starts_in_order_and_commits_in_order() {
+        let mut schedule = Schedule::new(Order::Commit, 8);
+        for end in 2..5 {
+            schedule.add(Window { ahead: true, ..unit((end - 1, end)) });
+        }
+        schedule.add(unit((4, 5)));
+        schedule.add(Window { ahead: true, ..unit((5, 6)) });
+        // The last one waits for the one before it to start, which waits for its window.
+        assert_eq!(startable(&mut schedule), [0, 1, 2]);
+        assert_eq!(schedule.older(2).collect::<Vec<_>>(), [0, 1]);
+        schedule.executed(1);
+        assert!(!schedule.may_commit(1));
+        schedule.rolled_back(2);
+        schedule.not_ahead(2);
+        assert!(!schedule.is_ahead(2) && schedule.is_ahead(1));
+        assert!(startable(&mut schedule).is_empty(), "its window is not free");
+        finish(&mut schedule, 0);
+        finish(&mut schedule, 1);
+        assert_eq!(startable(&mut schedule), [2]);
+        finish(&mut schedule, 2);
+        assert_eq!(startable(&mut schedule), [3, 4]);
     }
 
     /// Any history of windows, any choice of what happens next, rollbacks included: what a unit depends on has committed before it

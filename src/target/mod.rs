@@ -37,9 +37,12 @@ use crate::error::{Class, Error, Result};
 use crate::event::{Column, RecordKind, Row, Rows, RowsOp, Statement, TableDefinition};
 use crate::frame::{Coordinate, Incarnation, Position};
 
+mod claims;
 #[cfg(feature = "mysql")]
 pub mod mysql;
 pub mod sqlite;
+
+pub use claims::Claims;
 
 /// Table of the state rows (rule 12).
 pub use crate::event::own::APPLIED_TABLE;
@@ -248,6 +251,8 @@ pub enum Cause {
     Lost,
     /// Another applier has raised the epoch: this one must stop (80).
     Fenced,
+    /// It cannot be held back ([`Session::hold`]): the transaction must be rolled back, and run in its turn.
+    Alone,
     /// Anything else; the error's class is the exit status.
     Other,
 }
@@ -268,7 +273,7 @@ impl Failure {
     pub fn new(cause: Cause, error: Error) -> Failure {
         let error = match cause {
             Cause::Conflict(_) | Cause::Fenced => error.with_class(Class::Conflict),
-            Cause::Retry | Cause::Lost => error.with_class(Class::TryAgain),
+            Cause::Retry | Cause::Lost | Cause::Alone => error.with_class(Class::TryAgain),
             Cause::Other => error,
         };
         Failure { cause, error: Box::new(error), code: None }
@@ -454,6 +459,25 @@ pub trait Session: Send {
 
     /// Deletes all rows of a table within the open transaction.
     fn clear(&mut self, table: &Arc<Table>) -> Outcome;
+
+    /// Whether the transactions to come hold back all of their changes, so that [`Session::claims`] can say what they touch. What cannot be
+    /// held back (statements, rows that depend on others) fails with [`Cause::Alone`]. `false`: the backend cannot.
+    fn hold(&mut self, hold: bool) -> bool {
+        let _ = hold;
+        false
+    }
+
+    /// What the changes held back touch: all that the open transaction is to do beside its state row.
+    fn claims(&mut self) -> Claims {
+        Claims::default()
+    }
+
+    /// Executes those of the changes held back that touch nothing of `others`; results are the same whatever the others come to.
+    /// Returns whether something is left for [`Session::flush`], which must wait until the others have committed.
+    fn flush_apart(&mut self, others: &[Arc<Claims>]) -> Outcome<bool> {
+        let _ = others;
+        Ok(true)
+    }
 
     /// Executes what [`Session::rows`] still holds back. A worker calls it before it waits for its turn to commit.
     fn flush(&mut self) -> Outcome;

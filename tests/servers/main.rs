@@ -3,6 +3,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+#[cfg(feature = "mysql")]
+mod ahead;
 mod apply;
 #[cfg(feature = "mysql")]
 mod compare;

@@ -12,6 +12,10 @@
 //!
 //! Tables do not depend on each other but through foreign keys, and those tables go in order.
 //!
+//! A batch that is net throughout can run **ahead** of older ones that have not committed: rows that none of them touches are sent
+//! ([`Batch::set_apart`]), the rest follows once they have committed. A table with other unique keys is one thing here, since its rows are
+//! not independent; rows that came and went are looked for last.
+//!
 //! States of a row in the net way, by what was put:
 //!
 //! ```text
@@ -27,7 +31,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed, xxh3_128};
 
 use super::exact::put_literal;
 use super::plan::{Plan, Trim};
@@ -35,7 +39,7 @@ use crate::db::mysql::Family;
 use crate::db::mysql::binlog_statement::{Change, Events};
 use crate::db::mysql::rowimage::Misfit;
 use crate::event::{ColumnSet, Row, Rows, RowsOp, Value};
-use crate::target::ConflictClass;
+use crate::target::{Claims, ConflictClass};
 
 /// Bytes that a row in the net way costs beside its images.
 const ENTRY_BYTES: usize = 120;
@@ -78,6 +82,8 @@ struct Entry {
     state: State,
     /// A delete and an insert instead of an update.
     split: bool,
+    /// An older transaction that has not committed touches it too.
+    waits: bool,
 }
 
 /// Net changes of one table.
@@ -109,6 +115,8 @@ struct Parts<'v, 'a> {
 #[derive(Debug)]
 pub(super) struct Batch {
     pub(super) tables: Vec<TableBatch>,
+    /// Rows that wait for no other transaction are sent already.
+    pub(super) apart: bool,
     /// The way in order.
     pub(super) ordered: Events,
     run: Option<Run>,
@@ -127,7 +135,7 @@ struct Run {
 impl Batch {
     /// Nothing is held.
     pub(super) fn new(family: Family) -> Batch {
-        Batch { tables: Vec::new(), ordered: Events::new(family), run: None, key: Vec::new() }
+        Batch { tables: Vec::new(), apart: false, ordered: Events::new(family), run: None, key: Vec::new() }
     }
 
     /// Bytes held.
@@ -148,8 +156,41 @@ impl Batch {
     /// Forgets everything, keeping some memory.
     pub(super) fn clear(&mut self) {
         self.tables.clear();
+        self.apart = false;
         self.ordered.clear();
         self.run = None;
+    }
+
+    /// What is touched; nothing may be held in order.
+    pub(super) fn claims(&self) -> Claims {
+        let mut claims = Claims::with_capacity(self.tables.iter().map(|table| table.entries.len() + 1).sum());
+        for table in &self.tables {
+            let whole = table.whole_claim();
+            claims.add(whole);
+            table.entries.iter().for_each(|entry| claims.add(table.claim(whole, entry)));
+        }
+        claims
+    }
+
+    /// Marks what has to wait for the others, and returns whether there is any. What is not marked is to be sent now, and no other row put.
+    pub(super) fn set_apart(&mut self, others: &[Arc<Claims>]) -> bool {
+        let touched = |hash: u64| others.iter().any(|other| other.hold(hash));
+        let mut left = false;
+        for table in &mut self.tables {
+            let whole = table.whole_claim();
+            let met = touched(whole);
+            let all = met && table.plan.collapse.as_ref().is_none_or(|collapse| !collapse.unique_slots.is_empty());
+            for index in 0..table.entries.len() {
+                let waits =
+                    all || met && table.entries.get(index).is_some_and(|entry| touched(table.claim(whole, entry)));
+                left |= waits;
+                if let Some(entry) = table.entries.get_mut(index) {
+                    entry.waits = waits;
+                }
+            }
+            left |= !table.voids.is_empty();
+        }
+        left
     }
 
     /// Takes the rows of a record. `taken` says how many were taken when one is refused; of that one nothing remains.
@@ -496,7 +537,7 @@ impl TableBatch {
                 RowsOp::Delete => State::Deleted,
             };
             self.by_key.insert(hash, u32::try_from(self.entries.len()).map_err(|_| Refused::Misfit)?);
-            self.entries.push(Entry { sort, compared, key, after: after_range, state, split });
+            self.entries.push(Entry { sort, compared, key, after: after_range, state, split, waits: false });
             return Ok(());
         };
         let same = self.arena.get(entry.compared.start as usize..entry.compared.end as usize) == Some(compared);
@@ -547,6 +588,22 @@ impl TableBatch {
         let mut order: Vec<u32> = (0..self.entries.len() as u32).collect();
         order.sort_by_key(|index| self.entries.get(*index as usize).map_or(0, |entry| entry.sort));
         order
+    }
+
+    /// The table as one thing to touch.
+    fn whole_claim(&self) -> u64 {
+        xxh3_64(self.plan.name.as_bytes())
+    }
+
+    /// A row as a thing to touch; `table` is the table's own.
+    fn claim(&self, table: u64, entry: &Entry) -> u64 {
+        let compared = self.arena.get(entry.compared.start as usize..entry.compared.end as usize);
+        xxh3_64_with_seed(compared.unwrap_or(&[]), table)
+    }
+
+    /// Whether a row waits for another transaction.
+    pub(super) fn waits(&self, index: u32) -> bool {
+        self.entries.get(index as usize).is_some_and(|entry| entry.waits)
     }
 
     /// Key image and after image of a row, if it belongs to the phase.

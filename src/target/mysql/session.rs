@@ -18,12 +18,16 @@ use crate::db::mysql::connect::{Fault, fault_of, server_error};
 use crate::db::mysql::{Connector, Family, Session};
 use crate::error::{Class, Error};
 use crate::event::{RecordKind, Row, Rows, RowsOp, Statement, Value};
-use crate::target::{self, Cause, ConflictClass, DdlOutcome, Failure, Force, Head, Outcome, Settings, StateRow, Table};
+use crate::target::{
+    self, Cause, Claims, ConflictClass, DdlOutcome, Failure, Force, Head, Outcome, Settings, StateRow, Table,
+};
 
 /// Row changes held back at most, in bytes, before they are sent.
 const BATCH_BYTES_MAX: usize = 2 << 20;
 /// Events in one statement at most, in bytes (the server may allow less).
 const EVENTS_BYTES_MAX: usize = 2 << 20;
+/// Row changes held back at most, in bytes, while the session may send nothing.
+const HOLD_BYTES_MAX: usize = 16 << 20;
 /// Keys in one look for rows that came and went.
 const VOIDS_MAX: usize = 500;
 
@@ -37,6 +41,8 @@ pub(super) struct MySqlSession {
     schema_seen: u64,
     plans: HashMap<u64, Arc<Plan>>,
     batch: Batch,
+    /// Nothing may be sent before [`target::Session::flush_apart`].
+    hold: bool,
     events: Events,
     /// Whether the server takes row events from this account; `None`: not tried yet.
     native: Option<bool>,
@@ -67,6 +73,7 @@ impl MySqlSession {
             schema,
             plans: HashMap::new(),
             batch: Batch::new(family),
+            hold: false,
             events: Events::new(family),
             native: None,
             in_transaction: false,
@@ -199,7 +206,8 @@ impl MySqlSession {
         }
         let empty = Batch::new(self.session.family);
         let mut batch = std::mem::replace(&mut self.batch, empty);
-        let result = self.send_tables(&batch).and_then(|()| {
+        let part = if batch.apart { Part::Waiting } else { Part::All };
+        let result = self.send_tables(&batch, part).and_then(|()| {
             batch.close_ordered();
             match batch.ordered.bytes() {
                 [] => Ok(()),
@@ -211,7 +219,7 @@ impl MySqlSession {
         result
     }
 
-    fn send_tables(&mut self, batch: &Batch) -> Outcome {
+    fn send_tables(&mut self, batch: &Batch, part: Part) -> Outcome {
         let limit = self.events_max();
         let empty = Events::new(self.session.family);
         let mut events = std::mem::replace(&mut self.events, empty);
@@ -220,12 +228,19 @@ impl MySqlSession {
         events.server_id = self.head.server_id.max(1);
         events.flags = self.event_flags();
         for table in &batch.tables {
-            for voids in table.voids.chunks(VOIDS_MAX) {
-                self.look_for(&table.plan, voids)?;
+            if part != Part::Free {
+                for voids in table.voids.chunks(VOIDS_MAX) {
+                    self.look_for(&table.plan, voids)?;
+                }
             }
             let plan = &table.plan;
             let (key_set, all_set) = table.sets();
-            let order = table.order();
+            let mut order = table.order();
+            match part {
+                Part::All => {}
+                Part::Free => order.retain(|index| !table.waits(*index)),
+                Part::Waiting => order.retain(|index| table.waits(*index)),
+            }
             let mut mapped = false;
             for (phase, change) in
                 [(Phase::Delete, Change::Delete), (Phase::Update, Change::Update), (Phase::Insert, Change::Write)]
@@ -269,6 +284,14 @@ impl MySqlSession {
         let result = if events.bytes().is_empty() { Ok(()) } else { self.send(events.bytes()) };
         self.events = events;
         result
+    }
+
+    /// What cannot wait in a transaction that is held back.
+    fn not_held(&self, what: &str) -> Outcome {
+        match self.hold {
+            true => Err(Failure::new(Cause::Alone, Error::new(Class::TryAgain, format!("{what} cannot be held back")))),
+            false => Ok(()),
+        }
     }
 
     fn event_flags(&self) -> u16 {
@@ -521,6 +544,9 @@ impl target::Session for MySqlSession {
     fn rows(&mut self, table: &Arc<Table>, rows: &Rows<'_>) -> Outcome {
         self.dirty = true;
         let plan = self.plan(table)?;
+        if plan.collapse.is_none() {
+            self.not_held(&plan.name)?;
+        }
         if !plan.native {
             self.send_batch()?;
             self.plain_context()?;
@@ -535,13 +561,18 @@ impl target::Session for MySqlSession {
             Err(RowsError::Event(error)) => return Err(error.into()),
             Err(RowsError::Refused(Refused::Misfit)) => {
                 // SQL says it, and the server judges. What was taken before goes first.
+                self.not_held(&plan.name)?;
                 self.send_batch()?;
                 self.plain_context()?;
                 self.rows_singly(&plan, rows, taken)?;
             }
             Err(RowsError::Refused(refused)) => return Err(refusal(refused, &plan)),
         }
-        if self.batch.bytes() > BATCH_BYTES_MAX.min(self.events_max()) {
+        let bytes = self.batch.bytes();
+        if bytes > HOLD_BYTES_MAX {
+            self.not_held("so many rows")?;
+        }
+        if !self.hold && bytes > BATCH_BYTES_MAX.min(self.events_max()) {
             self.send_batch()?;
         }
         Ok(())
@@ -558,12 +589,14 @@ impl target::Session for MySqlSession {
     }
 
     fn statement(&mut self, kind: RecordKind, statement: &Statement<'_>) -> Outcome {
+        self.not_held("a statement")?;
         self.send_batch()?;
         self.dirty = true;
         statement::execute(self, kind, statement)
     }
 
     fn ddl(&mut self, statement: &Statement<'_>) -> Outcome<DdlOutcome> {
+        self.not_held("a DDL")?;
         // Its transaction holds nothing but the state row so far, which comes again behind the DDL.
         let Some(row) = self.state_row.clone().filter(|_| !self.dirty && self.batch.is_empty()) else {
             return Err(Error::new(Class::Conflict, "DDL in the midst of a transaction, which it would commit").into());
@@ -618,6 +651,28 @@ impl target::Session for MySqlSession {
         self.run(&format!("DELETE FROM {}", plan.name)).map_err(|error| failure(error, &plan.name))
     }
 
+    fn hold(&mut self, hold: bool) -> bool {
+        self.hold = hold;
+        true
+    }
+
+    fn claims(&mut self) -> Claims {
+        self.batch.claims()
+    }
+
+    fn flush_apart(&mut self, others: &[Arc<Claims>]) -> Outcome<bool> {
+        let left = self.batch.set_apart(others);
+        if !left {
+            return self.send_batch().map(|()| false);
+        }
+        let empty = Batch::new(self.session.family);
+        let mut batch = std::mem::replace(&mut self.batch, empty);
+        let result = self.send_tables(&batch, Part::Free);
+        batch.apart = true;
+        self.batch = batch;
+        result.map(|()| true)
+    }
+
     fn flush(&mut self) -> Outcome {
         self.send_batch()
     }
@@ -634,6 +689,16 @@ impl target::Session for MySqlSession {
             false => Ok(()),
         }
     }
+}
+
+/// Which rows of a batch are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    All,
+    /// Those that wait for no other transaction.
+    Free,
+    /// The others.
+    Waiting,
 }
 
 /// Runs a statement and reads every result to its end.

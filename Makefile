@@ -6,6 +6,7 @@ CARGO ?= cargo
 FUZZ_SECONDS ?= 60
 CRASH_KILLS ?= 10000
 CRASH_RUNS ?= 100000
+BENCH_SUITES ?= decode queue queue-backends ship apply-sqlite apply-mariadb apply-mariadb-bulk live-log live-snapshot
 
 # Rust first looks beside rustup, which a non-interactive shell may not have on its PATH.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
@@ -20,7 +21,7 @@ help:
 	@echo 'make demo               see it work: a live database, its log, a replica, and what happened in between'
 	@echo 'make test               everything that CI runs: format, lints, documentation, all tests, a slice of each fuzz target'
 	@echo 'make check              the quick part of it: format, lints, documentation'
-	@echo "make bench              rlog beside its peers on generated loads; results in benches/runs/ (RLOG_BENCH_SCALE=0.1 is quick)"
+	@echo "make bench              rlog beside its peers on generated loads; results in benches/runs/ (RLOG_BENCH_SCALE=0.1 is quick; BENCH_SUITES=$(firstword $(BENCH_SUITES)) is one suite)"
 	@echo 'make fuzz               every fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS))'
 	@echo 'make crash              the long crash campaign: CRASH_KILLS ($(CRASH_KILLS)) kills, CRASH_RUNS ($(CRASH_RUNS)) simulated power cuts'
 	@echo 'make install            binaries, manual pages, completions below DESTDIR and PREFIX ($(PREFIX)); make uninstall'
@@ -56,13 +57,13 @@ test: servers check
 	$(CARGO) fmt --manifest-path benches/Cargo.toml --check
 
 bench: servers build
-	$(CARGO) run --release --locked --manifest-path benches/Cargo.toml --target-dir target/benches -- decode queue ship apply-sqlite apply-mariadb live-log live-snapshot
+	$(CARGO) run --release --locked --manifest-path benches/Cargo.toml --target-dir target/benches -- $(BENCH_SUITES)
 
 fuzz: tools
 	fuzz/run -s $(FUZZ_SECONDS)
 
 crash: servers tools
-	RLOG_CRASH_KILLS=$(CRASH_KILLS) RLOG_CRASH_RUNS=$(CRASH_RUNS) $(CARGO) test --locked --release --test crash -- --include-ignored --nocapture --test-threads=2
+	RLOG_CRASH_KILLS=$(CRASH_KILLS) RLOG_CRASH_RUNS=$(CRASH_RUNS) $(CARGO) test --locked --release --features planted --test crash -- --include-ignored --nocapture --test-threads=2
 	RLOG_CRASH_KILLS=$(CRASH_KILLS) RLOG_CRASH_RUNS=$(CRASH_RUNS) $(CARGO) test --locked --release --test sqlite -- --nocapture kills shadow
 
 # Not through `build`, so that `sudo make install` after `make build` needs no compiler for root.

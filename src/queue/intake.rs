@@ -22,8 +22,8 @@
 //! that a passed-over transaction brought are stored before the next new unit.
 //!
 //! Bytes are not copied on their way: a chunk of whole, checked frames is cut into runs of what is new, and a run is
-//! written from the buffer it was read into. [`put`] reads and checks in a second thread, so that input is ready when a sync
-//! returns, and one sync serves all that has arrived meanwhile.
+//! written from the buffer it was read into. [`put`] reads and checks in a second thread, and syncs in a third: while one batch is
+//! being synced, the next is judged and written. One sync serves all that has arrived meanwhile.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -110,6 +110,10 @@ pub fn put<'a>(
         if options.stop.load(Ordering::Relaxed) {
             return intake.finish(Ended::Stopped);
         }
+        // With nothing to do meanwhile it is waited for; what arrives then is ready at once.
+        if intake.is_syncing() && (intake.is_synced() || !chunks.has_more()) {
+            intake.finish_sync()?;
+        }
         let patience = match first_unsynced {
             None => STOP_CHECK,
             Some(since) => options.sync_interval.saturating_sub(since.elapsed()).min(STOP_CHECK),
@@ -139,8 +143,11 @@ pub fn put<'a>(
         }
         let since = *first_unsynced.get_or_insert_with(Instant::now);
         let due = since.elapsed() >= options.sync_interval && !chunks.has_more();
-        if due || intake.unsynced_bytes() >= options.sync_bytes {
+        if due {
             intake.sync()?;
+            first_unsynced = None;
+        } else if intake.unsynced_bytes() >= options.sync_bytes {
+            intake.start_sync()?;
             first_unsynced = None;
         }
     }
@@ -192,6 +199,8 @@ pub struct Intake<'a> {
     abort: Option<Error>,
     /// Units that are stored and not yet synced.
     unsynced: bool,
+    /// A sync that was started: what is durable once it has ended.
+    syncing: Option<Box<(Tail, Counts)>>,
     /// Frames of an open transaction were appended behind the last boundary.
     partial: Option<Coordinate>,
     scratch: FrameWriter,
@@ -237,6 +246,7 @@ impl<'a> Intake<'a> {
             chunk: false,
             abort: None,
             unsynced: false,
+            syncing: None,
             partial: None,
             scratch: FrameWriter::new(),
             pass: pass.map(|out| Pass {
@@ -686,8 +696,44 @@ impl<'a> Intake<'a> {
         self.writer.waiting(None)
     }
 
+    /// Starts to make everything whole durable, while more is taken. What is passed on is synced at once: it must not be passed on early.
+    pub fn start_sync(&mut self) -> Result<()> {
+        if self.pass.is_some() {
+            return self.sync();
+        }
+        self.finish_sync()?;
+        if self.partial.is_none() {
+            self.store_progress()?;
+        }
+        if self.unsynced {
+            self.writer.start_sync()?;
+            self.unsynced = false;
+            self.counts.syncs += 1;
+        }
+        self.syncing = Some(Box::new((self.tail.clone(), self.counts)));
+        Ok(())
+    }
+
+    /// Whether a sync was started and has not been told of.
+    pub fn is_syncing(&self) -> bool {
+        self.syncing.is_some()
+    }
+
+    /// Whether the sync that was started has ended.
+    pub fn is_synced(&mut self) -> bool {
+        self.writer.is_synced()
+    }
+
+    /// Waits for the sync that was started, and tells what is durable with it.
+    pub fn finish_sync(&mut self) -> Result<()> {
+        let Some(started) = self.syncing.take() else { return Ok(()) };
+        self.writer.finish_sync()?;
+        (self.on_durable)(&started.0, &started.1)
+    }
+
     /// Makes everything whole durable, then passes it on.
     pub fn sync(&mut self) -> Result<()> {
+        self.finish_sync()?;
         if self.partial.is_none() {
             self.store_progress()?;
         }
@@ -719,6 +765,7 @@ impl<'a> Intake<'a> {
 
     /// The input ended; says whether it ended well.
     pub fn finish(mut self, ended: Ended) -> Result<Counts> {
+        self.finish_sync()?;
         if let Some(txid) = self.partial {
             self.discard(txid)?;
         }

@@ -168,7 +168,23 @@ pub trait Writer: Debug + Send {
     /// Makes everything up to the last boundary durable and readable. Only now may it be acknowledged.
     fn sync(&mut self) -> Result<()>;
 
-    /// Bytes appended and not yet synced.
+    /// Starts to make everything up to the last boundary durable, while more is appended. It counts once [`Writer::finish_sync`] has
+    /// returned. A backend that cannot do that does all of it now.
+    fn start_sync(&mut self) -> Result<()> {
+        self.sync()
+    }
+
+    /// Whether [`Writer::finish_sync`] returns at once.
+    fn is_synced(&mut self) -> bool {
+        true
+    }
+
+    /// Waits for what was started. Nothing happens when nothing was.
+    fn finish_sync(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Bytes appended that neither are synced nor are being synced.
     fn unsynced_bytes(&self) -> u64;
 
     /// The position under which the transaction `txid` is held; `None` when it is not (never was, or purged). Fast

@@ -191,6 +191,23 @@ impl File for OsFile {
         Ok(fs::ftruncate(&self.fd, length)?)
     }
 
+    fn allocate(&self, length: u64) -> io::Result<()> {
+        match fs::fallocate(&self.fd, fs::FallocateFlags::empty(), 0, length) {
+            // What a file system cannot promise is written.
+            Err(rustix::io::Errno::OPNOTSUPP) => {
+                let zeros = [0; 4096];
+                let mut at = self.len()?;
+                while at < length {
+                    let part = usize::try_from(length - at).unwrap_or(zeros.len()).min(zeros.len());
+                    self.write_all_at(zeros.get(..part).unwrap_or(&zeros), at)?;
+                    at += part as u64;
+                }
+                Ok(())
+            }
+            done => Ok(done?),
+        }
+    }
+
     fn is_linked(&self) -> io::Result<bool> {
         Ok(fs::fstat(&self.fd)?.st_nlink > 0)
     }

@@ -208,6 +208,11 @@ impl SimDisk {
         state.fault.is_none_or(|(at, ..)| state.calls > at)
     }
 
+    /// Frees all locks, whoever holds them: as a network file system may, or whoever removes a lock's file.
+    pub fn lose_locks(&self) {
+        self.state().locks.clear();
+    }
+
     /// Bytes that fit; `None` for no limit.
     pub fn set_capacity(&self, bytes: Option<usize>) {
         self.state().capacity = bytes;
@@ -650,6 +655,22 @@ impl File for SimFile {
         state.whole_call()?;
         let length = usize::try_from(length).map_err(|_| io::ErrorKind::FileTooLarge)?;
         let file = state.file(self.node)?;
+        file.seen.resize(length, 0);
+        file.pending.push(Write::Length(length));
+        Ok(())
+    }
+
+    fn allocate(&self, length: u64) -> io::Result<()> {
+        let mut state = self.disk.state();
+        state.whole_call()?;
+        let length = usize::try_from(length).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        let used = state.used();
+        let room = state.capacity.map_or(usize::MAX, |capacity| capacity.saturating_sub(used));
+        let file = state.file(self.node)?;
+        if length.saturating_sub(file.seen.len()) > room {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let length = length.max(file.seen.len());
         file.seen.resize(length, 0);
         file.pending.push(Write::Length(length));
         Ok(())

@@ -81,6 +81,8 @@ pub trait File: Debug + Send + Sync {
     }
     /// Cuts or extends it.
     fn set_len(&self, length: u64) -> io::Result<()>;
+    /// Makes it `length` bytes long, zeros where it was shorter, with their room taken on the disk: fails when there is none.
+    fn allocate(&self, length: u64) -> io::Result<()>;
     /// Whether some name still leads to it: false once it was removed or replaced.
     fn is_linked(&self) -> io::Result<bool>;
     /// Makes its bytes and length durable. After an error nothing is known of them, and a second call proves nothing.

@@ -4,26 +4,11 @@
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::common::changes::{Records, Source, table};
 use crate::common::{rlog, scratch};
-
-fn number(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
-
-/// xorshift64*: the same seed, the same run.
-pub struct Dice(pub u64);
-
-impl Dice {
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % bound
-    }
-}
+use crate::{Campaign, Dice, kills};
 
 /// Transactions in which each row counts: a sum over all of them tells every loss and every repeat.
 pub fn stream(transactions: i32) -> Vec<u8> {
@@ -79,38 +64,43 @@ pub fn check(path: &Path) -> i64 {
 #[test]
 fn killed_at_random_moments_every_transaction_is_applied_once() {
     const TRANSACTIONS: i32 = 400;
-    let (kills, seed) = (number("RLOG_CRASH_KILLS", 25), number("RLOG_SEED", 1));
     let place = scratch();
     let from = place.path().join("stream.rlog");
     std::fs::write(&from, stream(TRANSACTIONS)).unwrap();
-    let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
-    let (mut killed, mut round) = (0, 0);
-    while killed < kills {
+    let mut dice = Dice::seeded();
+    let mut campaign = Campaign::new("rlog-apply into SQLite", kills(25, 25));
+    // How long a run takes that nobody kills.
+    let mut whole = Duration::from_millis(150);
+    let mut round = 0;
+    while campaign.goes_on() {
         round += 1;
         let path = place.path().join(format!("t{round}.db"));
         let target = format!("sqlite:{}", path.display());
         loop {
             // One transaction a commit makes many moments; a merged batch is one.
-            let batch = ["1", "7", "1000"][dice.below(3) as usize];
+            let batch = ["1", "1", "7", "1000"][dice.below(4) as usize];
+            let started = Instant::now();
             let mut child = spawn(&from, &target, &["--batch", batch]);
-            std::thread::sleep(Duration::from_micros(dice.below(150_000)));
-            if let Some(status) = child.try_wait().unwrap() {
-                assert!(status.success(), "seed {seed} round {round}: {status}");
+            std::thread::sleep(Duration::from_micros(dice.below(whole.as_micros() as u64)));
+            if !campaign.goes_on() || child.try_wait().unwrap().is_some() {
+                let status = child.wait().unwrap();
+                assert!(status.success(), "round {round}: {status}");
+                whole = (whole + started.elapsed()) / 2;
                 break;
             }
             child.kill().unwrap();
             child.wait().unwrap();
-            killed += 1;
+            campaign.killed();
             if path.exists() {
                 check(&path);
             }
-            if killed >= kills {
-                assert!(spawn(&from, &target, &[]).wait().unwrap().success());
-                break;
-            }
         }
-        assert_eq!(check(&path), i64::from(TRANSACTIONS), "seed {seed} round {round}");
+        assert_eq!(check(&path), i64::from(TRANSACTIONS), "round {round}");
+        for suffix in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(format!("{}{suffix}", path.display()));
+        }
     }
+    campaign.report();
 }
 
 #[test]
@@ -121,7 +111,7 @@ fn overlapping_runs_of_one_cron_line_apply_once_and_none_fails_for_good() {
     let path = place.path().join("t.db");
     let target = format!("sqlite:{}", path.display());
     assert!(spawn(&from, &target, &["--until", "1:104"]).wait().unwrap().success());
-    let children: Vec<Child> = (0..6).map(|_| spawn(&from, &target, &["--batch", "3"])).collect();
+    let children: Vec<Child> = (0..50).map(|_| spawn(&from, &target, &["--batch", "3"])).collect();
     for mut child in children {
         let status = child.wait().unwrap().code();
         assert!(matches!(status, Some(0 | 75)), "{status:?}");

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::apply::Dice;
-use super::queue_process::{QUEUE, get, kills};
+use super::queue_process::{QUEUE, get};
 use crate::common::NatsCluster;
 use crate::common::streams::{Seen, Stream, transactions};
+use crate::{Dice, kills};
 
 /// A put that is fed slowly, so that it lives while servers die.
 fn feed(address: &str, cursor: &Path, bytes: &[u8]) -> (Child, std::thread::JoinHandle<()>) {
@@ -59,7 +59,7 @@ fn servers_and_writers_killed_under_load_lose_and_double_nothing() {
     let wanted = transactions(&bytes);
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
     let (mut server_kills, mut writer_kills, mut most) = (0, 0, 0);
-    let goal = kills(6);
+    let goal = kills(6, 2);
     loop {
         let (mut child, feeder) = feed(&address, &cursor, &bytes);
         let mut down: Option<usize> = None;

@@ -1,7 +1,7 @@
 //! The whole pipeline from a real MariaDB at work, `extract | put` and `apply` into SQLite and into another MariaDB, each killed at random moments, all
 //! at the same time. In the end both targets are equal to the source.
 //!
-//! `RLOG_CRASH_KILLS` sets how many kills (default: a slice), `RLOG_SEED` where the choices start.
+//! A share of `RLOG_CRASH_KILLS` is its number of kills (default: a slice), `RLOG_SEED` says where the choices start.
 
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -145,7 +145,7 @@ fn load(source: &Server, seed: u64, stop: &AtomicBool) {
 
 #[test]
 fn a_pipeline_that_is_killed_everywhere_ends_with_equal_databases() {
-    let (kills, seed) = (number("RLOG_CRASH_KILLS", 24), number("RLOG_SEED", 1));
+    let (kills, seed) = (crate::kills(24, 10), number("RLOG_SEED", 1));
     let source = Server::new("mariadb-10.11").log_bin().option("--binlog-row-metadata=FULL").start();
     let target = Server::new("mariadb-10.11").start();
     source.sql(

@@ -12,8 +12,8 @@ use rlog::error::{Class, Error, Result};
 use rlog::frame::{Coordinate, Position};
 use rlog::queue::intake::{Intake, Options};
 use rlog::queue::{self, Address, Next, Queue, ReadFrom, ReadMode, Tail, Writer, WriterOptions};
-use rlog::sys::Vfs;
 use rlog::sys::sim::{Choose, Every, Fault, Plant, Seeded, SimDisk};
+use rlog::sys::{Vfs, planted};
 
 use crate::common::streams::{Fold, Seen, Stream, transactions};
 
@@ -72,6 +72,24 @@ enum Bug {
     /// Acknowledges before it syncs.
     EarlyAck,
     Disk(Plant),
+    /// In the queue's own code.
+    Planted(planted::Bug),
+}
+
+/// Plants a bug in this thread as long as it lives.
+struct Planting;
+
+impl Planting {
+    fn of(bug: Bug) -> Planting {
+        planted::plant(if let Bug::Planted(bug) = bug { Some(bug) } else { None });
+        Planting
+    }
+}
+
+impl Drop for Planting {
+    fn drop(&mut self) {
+        planted::plant(None);
+    }
 }
 
 /// A writer that acknowledges early.
@@ -98,6 +116,9 @@ impl Writer for Early {
         self.0.wants_boundary(bytes)
     }
     fn sync(&mut self) -> Result<()> {
+        Ok(())
+    }
+    fn start_sync(&mut self) -> Result<()> {
         Ok(())
     }
     fn unsynced_bytes(&self) -> u64 {
@@ -239,6 +260,7 @@ fn crash(
     if let Bug::Disk(plant) = bug {
         disk.plant(plant);
     }
+    let _planting = Planting::of(bug);
     disk.fault_at(at, Fault::Die, false);
     let mut told = Told::default();
     let ended = process(&disk, work, &mut told, bug);
@@ -321,14 +343,67 @@ fn seeded_power_cuts_also_during_recovery_lose_and_double_nothing() {
 /// Each must be found within 1,000 seeds.
 #[test]
 fn planted_bugs_are_found() {
-    for bug in [Bug::EarlyAck, Bug::Disk(Plant::SkipFileSync), Bug::Disk(Plant::SkipDirSync)] {
-        let found = (0..1000).any(|seed| {
+    for bug in [
+        Bug::EarlyAck,
+        Bug::Disk(Plant::SkipFileSync),
+        Bug::Disk(Plant::SkipDirSync),
+        Bug::Planted(planted::Bug::NoChecksum),
+        Bug::Planted(planted::Bug::NoTornTail),
+        Bug::Planted(planted::Bug::PurgeUnacknowledged),
+    ] {
+        let found = (0..1000).find_map(|seed| {
             let mut choices = Seeded::new(seed);
-            let at = choices.choose(60) as u64;
-            crash(&rolling(), at, None, &mut choices, [true; 2], bug).is_err()
+            let work = if seed % 2 == 0 { rolling() } else { rolling().purging() };
+            let at = choices.choose(80) as u64;
+            let again = (choices.choose(2) == 1).then(|| choices.choose(60) as u64);
+            Some((seed, crash(&work, at, again, &mut choices, [true; 2], bug).err()?))
         });
-        assert!(found, "{bug:?} was not found");
+        let (seed, error) = found.unwrap_or_else(|| panic!("{bug:?} was not found"));
+        println!("{bug:?} is found by seed {seed}: {error}");
     }
+}
+
+/// A writer whose lock was lost goes on after another has taken its place: what it acknowledges must be in the queue.
+fn overtaken(bug: Bug) -> std::result::Result<(), String> {
+    let say = |error: Error| error.to_string();
+    let disk = SimDisk::new();
+    let _planting = Planting::of(bug);
+    let mut first = Stream::new();
+    first.transaction(10);
+    let (mut early, begun) = (first.bytes(), first.at);
+    let mut acked = None;
+    let mut durable = |tail: &Tail, _: &queue::intake::Counts| {
+        acked = tail.reached;
+        Ok(())
+    };
+    let writer = open(&disk).map_err(say)?.writer(&WriterOptions::default()).map_err(say)?;
+    let mut stale = Intake::new(writer, Options::default(), "stale", None, &mut durable);
+    stale.chunk(&mut early, 0).and_then(|()| stale.sync()).map_err(say)?;
+    disk.lose_locks();
+    let other = Stream::at(begun).transaction(20).end();
+    let writer = open(&disk).map_err(say)?.writer(&WriterOptions::default()).map_err(say)?;
+    let mut ignored = |_: &Tail, _: &queue::intake::Counts| Ok(());
+    let mut successor = Intake::new(writer, Options::default(), "successor", None, &mut ignored);
+    successor.chunk(&mut other.clone(), 0).map_err(say)?;
+    successor.finish(queue::intake::Ended::EndOfFile).map_err(say)?;
+    let mut more = Stream::at(begun);
+    let mut late = more.transaction(990).transaction(991).bytes();
+    let went_on = stale.chunk(&mut late, 0).and_then(|()| stale.sync());
+    drop(stale);
+    let held = held(&disk).map_err(say)?;
+    let last = held.seen.last().map(|seen| seen.position.end);
+    match went_on {
+        Ok(()) if acked > last => Err(format!("acknowledged {acked:?}, the queue holds {last:?}")),
+        _ if held.seen.iter().map(|seen| seen.data.len()).ne([10, 20]) => Err(format!("{:?}", held.seen)),
+        _ => Ok(()),
+    }
+}
+
+#[test]
+fn a_writer_that_was_overtaken_acknowledges_nothing_and_without_the_fence_that_is_found() {
+    overtaken(Bug::None).unwrap();
+    let error = overtaken(Bug::Planted(planted::Bug::NoFence)).expect_err("NoFence was not found");
+    println!("NoFence is found: {error}");
 }
 
 #[test]
@@ -410,4 +485,35 @@ fn a_disk_full_at_any_byte_is_75_and_the_next_run_completes() {
         check(&disk, &work, &told, true).map_err(|error| format!("{capacity}: {error}")).unwrap();
     }
     assert!(refused > full / 2);
+}
+
+/// Bytes that the reserve takes.
+const RESERVE: usize = 16 << 10;
+
+/// Rule 7: on a full disk the reserve is let go of, so that what was read can be acknowledged and purged, which makes room.
+#[test]
+fn a_reader_makes_room_on_a_disk_that_is_full_to_the_last_byte() {
+    let work = rolling();
+    let full = {
+        let disk = SimDisk::new();
+        process(&disk, &work, &mut Told::default(), Bug::None).unwrap();
+        disk.used()
+    };
+    for capacity in (RESERVE + 3000..RESERVE + full).step_by(7) {
+        let disk = SimDisk::new();
+        let mut told = Told::default();
+        // A reader is known before the disk is full, as every reader is before its first read.
+        open(&disk).unwrap().register("target").unwrap();
+        disk.set_capacity(Some(capacity));
+        let ended = process(&disk, &work, &mut told, Bug::None);
+        let disk = disk.kill();
+        disk.set_capacity(Some(disk.used()));
+        let queue = open(&disk).unwrap();
+        acknowledge(&*queue, &mut told).unwrap_or_else(|error| panic!("{capacity}: {error}"));
+        let status = queue.status().unwrap();
+        assert!(status.readers[0].acked.sequence == told.read && told.read > 0, "{capacity}: {status:?}");
+        assert!(status.first_sequence > 1, "{capacity}: nothing was purged: {status:?}");
+        // There is room again, and the reserve may be kept again.
+        assert!(ended.is_ok() || disk.used() < capacity, "{capacity}");
+    }
 }

@@ -8,13 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use crate::common::streams::{Seen, Stream, transactions};
+use crate::{Campaign, Dice, kills};
 
 pub const QUEUE: &str = env!("CARGO_BIN_EXE_rlog-queue");
 
-/// Kills of a seeded test: a slice in `make test`, the campaign in `make crash`.
-pub fn kills(slice: u64) -> u64 {
-    std::env::var("RLOG_CRASH_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(slice)
-}
+/// The system calls at which it is killed.
+const CALLS: &str = "openat,pwrite64,fdatasync,fsync,renameat,renameat2,unlinkat,ftruncate,mkdirat,flock,read";
 
 pub fn log(sizes: impl IntoIterator<Item = usize>) -> Vec<u8> {
     let mut stream = Stream::new();
@@ -64,40 +63,46 @@ fn put_killed_at_any_system_call_loses_and_doubles_nothing() {
     if Command::new("strace").arg("-V").output().is_err() {
         panic!("strace is missing: apt-get install strace");
     }
+    const KILLS_PER_QUEUE: u64 = 5;
     let bytes = log([10, 900, 3000, 0, 2500, 40, 5000, 700]);
     let wanted = transactions(&bytes);
-    let mut killed = 0;
-    for seed in 0..kills(40) {
+    let mut dice = Dice::seeded();
+    let mut campaign = Campaign::new("rlog-queue put", kills(40, 40));
+    let mut round = 0;
+    while campaign.goes_on() {
+        round += 1;
         let (_folder, spool) = spool();
         let cursor = spool.with_extension("cursor");
         let mut acknowledged = 0;
-        // Twice, so that recovery is killed as well.
-        for round in 0..2u64 {
-            let when = 1 + (seed * 7 + round * 31 + seed / 40) % 160;
+        // Several times, so that recovery is killed as well, and the recovery of what that left.
+        for _ in 0..KILLS_PER_QUEUE {
+            let when = 1 + dice.below(160);
             let mut command = Command::new("strace");
-            command.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=file,desc"]).arg("-e").arg(format!(
-                "inject=openat,pwrite64,fdatasync,fsync,renameat,renameat2,unlinkat,ftruncate,mkdirat,flock,read:signal=SIGKILL:when={when}"
-            ));
+            command.args(["-f", "-qq", "-o", "/dev/null", "--seccomp-bpf", "-e", &format!("trace={CALLS}")]);
+            command.arg("-e").arg(format!("inject={CALLS}:signal=SIGKILL:when={when}"));
             command.arg(QUEUE).args(["put", "--segment-size", "4K", "--cursor"]).arg(&cursor).arg(&spool);
             let output = run(&mut command, &bytes);
-            killed += u64::from(!output.status.success());
             if let Ok(text) = std::fs::read_to_string(&cursor) {
                 let position = text.trim_end().parse::<rlog::frame::Position>().expect("a whole cursor");
                 let place = wanted.iter().position(|seen| seen.position == position).expect("a position of the log");
                 acknowledged = acknowledged.max(place + 1);
             }
+            let held = if spool.join("default/writer").exists() { library_read(&spool).unwrap() } else { Vec::new() };
+            assert!(wanted.starts_with(&held), "round {round}: {held:?}");
+            assert!(held.len() >= acknowledged, "round {round}: acknowledged {acknowledged}, recovered {}", held.len());
+            if output.status.success() {
+                break;
+            }
+            campaign.killed();
         }
-        let before = if spool.join("default/writer").exists() { get(&spool) } else { Vec::new() };
-        assert!(wanted.starts_with(&before), "seed {seed}: {before:?}");
-        assert!(before.len() >= acknowledged, "seed {seed}: acknowledged {acknowledged}, recovered {}", before.len());
         let output = run(&mut put(&spool), &bytes);
-        assert!(output.status.success(), "seed {seed}: {output:?}");
+        assert!(output.status.success(), "round {round}: {output:?}");
         assert!(output.stdout.is_empty() && output.stderr.is_empty(), "{output:?}");
-        assert_eq!(get(&spool), wanted, "seed {seed}");
+        assert_eq!(get(&spool), wanted, "round {round}");
         let verify = Command::new(QUEUE).arg("verify").arg(&spool).output().unwrap();
-        assert!(verify.status.success(), "seed {seed}: {verify:?}");
+        assert!(verify.status.success(), "round {round}: {verify:?}");
     }
-    assert!(killed > kills(40) / 2, "only {killed} were killed");
+    campaign.report();
 }
 
 #[test]
@@ -157,15 +162,27 @@ fn filled() -> (tempfile::TempDir, PathBuf, Vec<Seen>) {
     (folder, spool, transactions(&bytes))
 }
 
+/// What a reader sees, and what `last` says, which repairs what a killed writer left.
 fn library_get(spool: &Path) -> rlog::error::Result<Vec<Seen>> {
-    use rlog::queue::{self, Address, Next, ReadFrom, ReadMode};
-    let queue = queue::open(std::sync::Arc::new(rlog::sys::Os), &Address::Dir(spool.to_owned()), "default", false)?;
+    let seen = library_read(spool)?;
+    open(spool)?.tail()?;
+    Ok(seen)
+}
+
+fn open(spool: &Path) -> rlog::error::Result<Box<dyn rlog::queue::Queue>> {
+    use rlog::queue::{self, Address};
+    queue::open(std::sync::Arc::new(rlog::sys::Os), &Address::Dir(spool.to_owned()), "default", false)
+}
+
+/// What a reader sees; nothing is repaired.
+fn library_read(spool: &Path) -> rlog::error::Result<Vec<Seen>> {
+    use rlog::queue::{Next, ReadFrom, ReadMode};
+    let queue = open(spool)?;
     let mut reader = queue.reader(&ReadFrom::Oldest, ReadMode::ONCE)?;
     let mut fold = crate::common::streams::Fold::default();
     while let Next::Frame(frame) = reader.next()? {
         fold.frame(&frame);
     }
-    queue.tail()?;
     Ok(fold.seen)
 }
 

@@ -10,8 +10,9 @@ use rlog::error::Result;
 use rlog::queue::{self, Address, Next, ReadFrom, ReadMode};
 use rlog::sys::Os;
 
-use super::queue_process::{QUEUE, get, kills, log, run};
+use super::queue_process::{QUEUE, get, log, run};
 use crate::common::streams::{Fold, Seen, Stream, transactions};
+use crate::kills;
 
 fn place() -> (tempfile::TempDir, PathBuf, String) {
     let folder = tempfile::tempdir().unwrap();
@@ -31,7 +32,7 @@ fn put_killed_at_any_system_call_loses_and_doubles_nothing() {
     let bytes = log([10, 900, 3000, 0, 2500, 40, 5000, 700]);
     let wanted = transactions(&bytes);
     let mut killed = 0;
-    for seed in 0..kills(25) {
+    for seed in 0..kills(25, 5) {
         let (folder, path, address) = place();
         let cursor = folder.path().join("cursor");
         let mut acknowledged = 0;
@@ -60,7 +61,7 @@ fn put_killed_at_any_system_call_loses_and_doubles_nothing() {
         assert!(verify.status.success(), "seed {seed}: {verify:?}");
         drop(path);
     }
-    assert!(killed > kills(25) / 2, "only {killed} were killed");
+    assert!(killed > kills(25, 5) / 2, "only {killed} were killed");
 }
 
 /// A unit above what is kept in memory goes ahead in pieces; a writer that is killed meanwhile leaves some of them.
@@ -118,7 +119,7 @@ fn flipped_bits_are_noticed_or_harmless_and_found_by_verify() {
     let good = std::fs::read(&path).unwrap();
     let copy = folder.path().join("bad.db");
     let (mut noticed, mut found) = (0, 0);
-    let step = if kills(0) > 0 { 7 } else { 691 };
+    let step = if kills(0, 100) > 0 { 7 } else { 691 };
     for bit in (0..good.len() * 8).step_by(step) {
         let mut bad = good.clone();
         bad[bit / 8] ^= 1 << (bit % 8);
@@ -200,9 +201,9 @@ fn a_full_disk_loses_nothing() {
 fn applying_and_removing_from_the_queue_are_one_transaction() {
     const TRANSACTIONS: i32 = 300;
     let stream = super::apply::stream(TRANSACTIONS);
-    let kills = kills(20);
+    let kills = kills(20, 3);
     let mut killed = 0;
-    let mut dice = super::apply::Dice(0x1234_5678_9abc_def1);
+    let mut dice = crate::Dice(0x1234_5678_9abc_def1);
     while killed < kills {
         let (_folder, path, address) = place();
         // Several records: everything that arrives together is one.

@@ -18,6 +18,10 @@ const QUEUE_LOCK: &str = ".queue.lock";
 pub(super) const WRITER_STATE: &str = "writer";
 const LOW_WATER_STATE: &str = "low-water";
 pub(super) const WAITING: &str = "waiting";
+/// Room for acknowledgements and purges on a full disk.
+pub(super) const RESERVE: &str = "reserve";
+/// Its bytes: a few blocks, so that a state file can be replaced and a directory can grow.
+const RESERVE_BYTES: u64 = 16 << 10;
 const READERS: &str = "readers";
 const SEGMENT_SUFFIX: &str = ".rlog";
 const RESET_PREFIX: &str = ".reset-";
@@ -197,9 +201,29 @@ impl Channel {
     pub fn set_low_water(&self, segment: u64) -> Result<()> {
         let mut state = State::new();
         state.set("segment", segment);
-        state
-            .store(&*self.dir, LOW_WATER_STATE, LOW_WATER_STATE)
-            .map_err(|error| error.in_file(self.file(LOW_WATER_STATE)))
+        self.with_reserve(|| {
+            state
+                .store(&*self.dir, LOW_WATER_STATE, LOW_WATER_STATE)
+                .map_err(|error| error.in_file(self.file(LOW_WATER_STATE)))
+        })
+    }
+
+    /// Does what makes room or forgets nothing by itself (an acknowledgement, a purge, a clean end). On a full disk the reserve is let go
+    /// of first, and it is done again: else nobody could ever make room.
+    pub fn with_reserve<T>(&self, work: impl Fn() -> Result<T>) -> Result<T> {
+        match work() {
+            Err(error) if error.class() == Class::TryAgain && self.dir.remove(RESERVE).is_ok() => work(),
+            done => done,
+        }
+    }
+
+    /// Keeps the reserve, if there is room: when a reader registers, and again after a purge. Its blocks need not be durable, only taken.
+    /// Without it everything works but a purge on a full disk.
+    pub fn keep_reserve(&self) {
+        let made = self.dir.open(RESERVE, Access::Create).and_then(|file| file.allocate(RESERVE_BYTES));
+        if made.is_err_and(|error| error.kind() != io::ErrorKind::AlreadyExists) {
+            let _ = self.dir.remove(RESERVE);
+        }
     }
 
     pub fn writer_state(&self) -> Result<WriterState> {

@@ -7,6 +7,7 @@
 //! PATH/CHANNEL.readers.lock      held while readers register or acknowledge, and by purge; never removed
 //! PATH/CHANNEL/writer            epoch, and what is certainly durable
 //! PATH/CHANNEL/low-water         number of the oldest segment that must be there
+//! PATH/CHANNEL/reserve           room that is given up on a full disk, so that acknowledging and purging can make more
 //! PATH/CHANNEL/waiting           why the writer waits, while it does
 //! PATH/CHANNEL/NUMBER.rlog       segments: 16 digits, from 1, without holes above the low-water mark
 //! PATH/CHANNEL/NUMBER.rlog.broken   what was cut off behind the last whole unit, for a person to look at
@@ -36,6 +37,7 @@
 //!
 //! Assumes: one local file system; rename is atomic; syncing a directory makes its names durable; flock works.
 
+mod background;
 mod channel;
 mod purge;
 mod reader;

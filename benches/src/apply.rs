@@ -23,6 +23,12 @@ const MARIADB_WORDS: &str = "Catch-up of small transactions (two updates, a dele
 innodb_flush_log_at_trx_commit=1, no binary log of its own. Transactions per second of wall-clock time. The native replica has fetched its relay
 log before the clock starts, and rlog-apply reads a queue that is full. After each run the table's checksum must be the source's.";
 
+const BULK_WORDS: &str = "Catch-up of four transactions of narrow rows (two inserts, an update, a delete) into a private MariaDB 10.11, everything else as
+for small transactions. Thousands of row changes per second of wall-clock time.";
+
+/// Rounds of the SQLite suite at most.
+const SQLITE_ROUNDS_MAX: usize = 3;
+
 /// Into SQLite.
 pub fn sqlite(settings: &Settings) -> Result<()> {
     let work = settings.logs.join("apply-sqlite");
@@ -91,8 +97,10 @@ pub fn sqlite(settings: &Settings) -> Result<()> {
         add("rlog-apply", command, expected);
     }
     let rate = Rate::ThousandRows;
-    let samples = measure::interleaved(&mut contestants, settings.rounds, rate)?;
-    let versions = vec![format!("scale {}, {} rounds", settings.scale, settings.rounds)];
+    contestants.push(measure::fsync_probe(&settings.logs));
+    let rounds = settings.rounds.min(SQLITE_ROUNDS_MAX);
+    let samples = measure::interleaved(&mut contestants, rounds, rate)?;
+    let versions = vec![format!("scale {}, {rounds} rounds", settings.scale)];
     Run { suite: "apply-sqlite", words: SQLITE_WORDS, rate, contestants: &contestants, samples: &samples, versions }
         .write(repository(), &report::folder(repository()))?;
     let _ = fs::remove_dir_all(&work);
@@ -110,138 +118,197 @@ fn fill(queue: &Path, logs: &[&Path]) -> Result<()> {
     Ok(())
 }
 
-/// Share of the oltp load that the MariaDB suite uses: 20,000 transactions at scale 1, since the slowest peer manages a
+/// Share of the oltp load that the MariaDB suite uses: 12,000 transactions at scale 1, since the slowest peer manages a
 /// few hundred a second.
-const MARIADB_SHARE: f64 = 1.0 / 3.0;
+const OLTP_SHARE: f64 = 1.0 / 5.0;
+/// Share of the bulk load: 4 transactions of 150,000 rows at scale 1.
+const BULK_SHARE: f64 = 0.15;
+/// Rounds of the MariaDB suites at most: a round takes a minute and more.
+const MARIADB_ROUNDS_MAX: usize = 3;
 
-/// Into MariaDB.
+/// Small transactions into MariaDB.
 pub fn mariadb(settings: &Settings) -> Result<()> {
-    let scale = settings.scale * MARIADB_SHARE;
+    let scale = settings.scale * OLTP_SHARE;
     eprintln!("bench: a source with {} transactions", logs::oltp_transactions(scale));
     let (source, rows) = logs::oltp_server(scale)?;
-    let source = Rc::new(source);
-    let wanted = source.value("checksum table bench.sbtest1");
-    let mut closed = source.logs();
-    closed.truncate(2);
-    let [setup, load] = &closed[..] else { anyhow::bail!("the source has {} logs", closed.len()) };
-
-    let work = tempfile::Builder::new().prefix("rlog-bench-").tempdir()?;
-    let base = base(setup, &work.path().join("base"))?;
-    let queue = work.path().join("queue");
-    let queue_filled = fill(&queue, &[load]);
-
-    // The target's folder is always the same, so that the commands are known beforehand.
-    let home = work.path().join("t");
-    let target: Rc<RefCell<Option<Server>>> = Rc::default();
-    let mut contestants = Vec::new();
-    let mut add = |who: String, work_of: Work, prepare: Option<Box<dyn Fn(&Server) -> Result<()>>>| {
-        let (slot, base, home, wanted) = (target.clone(), base.clone(), home.clone(), wanted.clone());
-        let before = move || -> Result<()> {
-            slot.borrow_mut().take();
-            let _ = fs::remove_dir_all(&home);
-            fs::create_dir_all(&home)?;
-            let copied = Command::new("cp").arg("-a").arg(base.join("data")).arg(&home).status()?;
-            ensure!(copied.success(), "cp: {copied}");
-            let server = target_server().dir(&home).start();
-            if let Some(prepare) = &prepare {
-                prepare(&server)?;
-            }
-            *slot.borrow_mut() = Some(server);
-            Ok(())
-        };
-        let slot = target.clone();
-        let after = move || -> Result<()> {
-            let target = slot.borrow();
-            let found = target.as_ref().context("the target runs")?.value("checksum table bench.sbtest1");
-            ensure!(found == wanted, "checksum {found}, the source has {wanted}");
-            Ok(())
-        };
-        contestants.push(Contestant {
-            work: work_of,
-            before: Some(Box::new(before)),
-            after: Some(Box::new(after)),
-            bytes: fs::metadata(load).map_or(0, |meta| meta.len()),
-            rows,
-            transactions: logs::oltp_transactions(scale),
-            baselines: &["mariadb-binlog | mariadb", "native replica, 8 conservative"],
-            ..Contestant::program("oltp", &who, vec![])
-        });
+    let load = Load {
+        suite: "apply-mariadb",
+        words: MARIADB_WORDS,
+        case: "oltp",
+        rate: Rate::Transactions,
+        table: "bench.sbtest1",
+        rows,
+        transactions: logs::oltp_transactions(scale),
+        native: &[(0, "optimistic"), (4, "conservative"), (8, "conservative"), (4, "optimistic"), (8, "optimistic")],
+        workers: &[1, 2, 4],
     };
+    load.run(settings, source)
+}
 
-    let socket = home.join("socket");
-    let run = source.program("mariadb").get_program().to_os_string();
-    let script = "set -o pipefail; \"$0\" mariadb-binlog --no-defaults \"$1\" | \"$0\" mariadb --no-defaults --socket=\"$2\" --user=root --binary-mode";
-    let pipe: Vec<OsString> = vec![
-        "bash".into(),
-        "-c".into(),
-        script.into(),
-        run,
-        load.clone().into_os_string(),
-        socket.clone().into_os_string(),
-    ];
-    add("mariadb-binlog | mariadb".into(), Work::Program { command: pipe, stdin: None }, None);
+/// Huge transactions into MariaDB.
+pub fn mariadb_bulk(settings: &Settings) -> Result<()> {
+    let (source, rows) = logs::bulk_server(settings.scale * BULK_SHARE)?;
+    let load = Load {
+        suite: "apply-mariadb-bulk",
+        words: BULK_WORDS,
+        case: "bulk",
+        rate: Rate::ThousandRows,
+        table: "bench.narrow",
+        rows,
+        transactions: 4,
+        native: &[(0, "optimistic"), (4, "optimistic")],
+        workers: &[1],
+    };
+    load.run(settings, source)
+}
 
-    for (threads, mode) in
-        [(0, "optimistic"), (4, "conservative"), (8, "conservative"), (4, "optimistic"), (8, "optimistic")]
-    {
-        let who =
-            if threads == 0 { "native replica, serial".into() } else { format!("native replica, {threads} {mode}") };
-        let (port, size) = (source.port(), fs::metadata(load)?.len());
-        let prepare = move |server: &Server| -> Result<()> {
-            server.sql(&format!(
-                "set global slave_parallel_threads = {threads}; set global slave_parallel_mode = '{mode}'; \
-                 change master to master_host = '127.0.0.1', master_port = {port}, master_user = 'root', \
-                 master_log_file = 'bin.000002', master_log_pos = 4, master_use_gtid = no; start slave io_thread"
-            ));
-            // The last event of a closed log is its ROTATE; once it is here, the I/O thread stands in the next file.
-            for _ in 0..6000 {
-                let status = server.rows("show slave status");
-                let text =
-                    |at: usize| String::from_utf8_lossy(status[0][at].as_deref().unwrap_or_default()).into_owned();
-                if text(5) != "bin.000002" {
-                    return Ok(());
+/// A load that catches up into MariaDB.
+struct Load {
+    suite: &'static str,
+    words: &'static str,
+    case: &'static str,
+    rate: Rate,
+    /// What is compared with the source afterwards.
+    table: &'static str,
+    rows: u64,
+    transactions: u64,
+    /// Threads and modes of the native replica.
+    native: &'static [(u32, &'static str)],
+    /// `--workers` of rlog-apply.
+    workers: &'static [u32],
+}
+
+impl Load {
+    fn run(&self, settings: &Settings, source: Server) -> Result<()> {
+        let source = Rc::new(source);
+        let checksum = format!("checksum table {}", self.table);
+        let wanted = source.value(&checksum);
+        let mut closed = source.logs();
+        closed.truncate(2);
+        let [setup, load] = &closed[..] else { anyhow::bail!("the source has {} logs", closed.len()) };
+
+        let work = tempfile::Builder::new().prefix("rlog-bench-").tempdir()?;
+        let base = base(setup, &work.path().join("base"))?;
+        let queue = work.path().join("queue");
+        let queue_filled = fill(&queue, &[load]);
+
+        // The target's folder is always the same, so that the commands are known beforehand.
+        let home = work.path().join("t");
+        let target: Rc<RefCell<Option<Server>>> = Rc::default();
+        let mut contestants = Vec::new();
+        let mut add = |who: String, work_of: Work, prepare: Option<Box<dyn Fn(&Server) -> Result<()>>>| {
+            let (slot, base, home, wanted) = (target.clone(), base.clone(), home.clone(), wanted.clone());
+            let before = move || -> Result<()> {
+                slot.borrow_mut().take();
+                let _ = fs::remove_dir_all(&home);
+                fs::create_dir_all(&home)?;
+                let copied = Command::new("cp").arg("-a").arg(base.join("data")).arg(&home).status()?;
+                ensure!(copied.success(), "cp: {copied}");
+                let server = target_server().dir(&home).start();
+                if let Some(prepare) = &prepare {
+                    prepare(&server)?;
                 }
-                std::thread::sleep(std::time::Duration::from_millis(10));
-            }
-            anyhow::bail!("the replica does not fetch its relay log")
+                *slot.borrow_mut() = Some(server);
+                Ok(())
+            };
+            let (slot, checksum) = (target.clone(), checksum.clone());
+            let after = move || -> Result<()> {
+                let target = slot.borrow();
+                let found = target.as_ref().context("the target runs")?.value(&checksum);
+                ensure!(found == wanted, "checksum {found}, the source has {wanted}");
+                Ok(())
+            };
+            contestants.push(Contestant {
+                work: work_of,
+                before: Some(Box::new(before)),
+                after: Some(Box::new(after)),
+                bytes: fs::metadata(load).map_or(0, |meta| meta.len()),
+                rows: self.rows,
+                transactions: self.transactions,
+                baselines: &["mariadb-binlog | mariadb", "best native replica"],
+                ..Contestant::program(self.case, &who, vec![])
+            });
         };
-        let slot = target.clone();
-        let procedure = move || -> Result<()> {
-            let target = slot.borrow();
-            let target = target.as_ref().context("the target runs")?;
-            target.sql("start slave sql_thread");
-            let waited = target.value(&format!("select master_pos_wait('bin.000002', {size}, 900)"));
-            ensure!(waited.parse::<i64>().is_ok_and(|events| events >= 0), "master_pos_wait: {waited}");
-            Ok(())
-        };
-        add(who, Work::Procedure(Box::new(procedure)), Some(Box::new(prepare)));
-    }
 
-    match queue_filled {
-        Err(error) => eprintln!("bench: rlog-apply does not take part: {error:#}"),
-        Ok(()) => {
-            for workers in [1, 4] {
-                let mut url = OsString::from("mysql://root@localhost/?socket=");
-                url.push(&socket);
-                let mut command: Vec<OsString> = vec![program("rlog-apply").into()];
-                command.extend(
-                    ["run", "--workers", &workers.to_string(), "--init", "bin.000002:4", "--from"].map(OsString::from),
-                );
-                command.extend([queue.clone().into_os_string(), url]);
-                add(format!("rlog-apply --workers {workers}"), Work::Program { command, stdin: None }, None);
+        let socket = home.join("socket");
+        let run = source.program("mariadb").get_program().to_os_string();
+        let script = "set -o pipefail; \"$0\" mariadb-binlog --no-defaults \"$1\" | \"$0\" mariadb --no-defaults --socket=\"$2\" --user=root --binary-mode";
+        let pipe: Vec<OsString> = vec![
+            "bash".into(),
+            "-c".into(),
+            script.into(),
+            run,
+            load.clone().into_os_string(),
+            socket.clone().into_os_string(),
+        ];
+        add("mariadb-binlog | mariadb".into(), Work::Program { command: pipe, stdin: None }, None);
+
+        for (threads, mode) in self.native {
+            let who = match threads {
+                0 => "native replica, serial".into(),
+                _ => format!("native replica, {threads} {mode}"),
+            };
+            let (port, size) = (source.port(), fs::metadata(load)?.len());
+            let prepare = move |server: &Server| -> Result<()> { fetch_relay_log(server, *threads, mode, port) };
+            let slot = target.clone();
+            let procedure = move || -> Result<()> {
+                let target = slot.borrow();
+                let target = target.as_ref().context("the target runs")?;
+                target.sql("start slave sql_thread");
+                let waited = target.value(&format!("select master_pos_wait('bin.000002', {size}, 900)"));
+                ensure!(waited.parse::<i64>().is_ok_and(|events| events >= 0), "master_pos_wait: {waited}");
+                Ok(())
+            };
+            add(who, Work::Procedure(Box::new(procedure)), Some(Box::new(prepare)));
+        }
+
+        match queue_filled {
+            Err(error) => eprintln!("bench: rlog-apply does not take part: {error:#}"),
+            Ok(()) => {
+                for workers in self.workers {
+                    let mut url = OsString::from("mysql://root@localhost/?socket=");
+                    url.push(&socket);
+                    let mut command: Vec<OsString> = vec![program("rlog-apply").into()];
+                    command.extend(
+                        ["run", "--workers", &workers.to_string(), "--init", "bin.000002:4", "--from"]
+                            .map(OsString::from),
+                    );
+                    command.extend([queue.clone().into_os_string(), url]);
+                    add(format!("rlog-apply --workers {workers}"), Work::Program { command, stdin: None }, None);
+                }
             }
         }
-    }
 
-    contestants.push(measure::fsync_probe(work.path()));
-    let rate = Rate::Transactions;
-    let samples = measure::interleaved(&mut contestants, settings.rounds, rate)?;
-    let versions = vec![
-        format!("mariadb: {}", source.value("select version()")),
-        format!("scale {}, {} rounds", settings.scale, settings.rounds),
-    ];
-    Run { suite: "apply-mariadb", words: MARIADB_WORDS, rate, contestants: &contestants, samples: &samples, versions }
-        .write(repository(), &report::folder(repository()))
+        contestants.push(measure::fsync_probe(work.path()));
+        let rounds = settings.rounds.min(MARIADB_ROUNDS_MAX);
+        let samples = measure::interleaved(&mut contestants, rounds, self.rate)?;
+        let versions = vec![
+            format!("mariadb: {}", source.value("select version()")),
+            format!("scale {}, {rounds} rounds", settings.scale),
+        ];
+        let (suite, words, rate) = (self.suite, self.words, self.rate);
+        Run { suite, words, rate, contestants: &contestants, samples: &samples, versions }
+            .write(repository(), &report::folder(repository()))
+    }
+}
+
+/// Makes a server a replica, and waits until it has the relay log. Nothing is applied yet.
+fn fetch_relay_log(server: &Server, threads: u32, mode: &str, port: u16) -> Result<()> {
+    server.sql(&format!(
+        "set global slave_parallel_threads = {threads}; set global slave_parallel_mode = '{mode}'; \
+         change master to master_host = '127.0.0.1', master_port = {port}, master_user = 'root', \
+         master_log_file = 'bin.000002', master_log_pos = 4, master_use_gtid = no; start slave io_thread"
+    ));
+    // The last event of a closed log is its ROTATE; once it is here, the I/O thread stands in the next file.
+    for _ in 0..6000 {
+        let status = server.rows("show slave status");
+        let text = |at: usize| String::from_utf8_lossy(status[0][at].as_deref().unwrap_or_default()).into_owned();
+        if text(5) != "bin.000002" {
+            return Ok(());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    anyhow::bail!("the replica does not fetch its relay log")
 }
 
 fn target_server() -> crate::server::ServerBuilder {

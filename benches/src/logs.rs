@@ -84,6 +84,13 @@ pub fn oltp_server(scale: f64) -> Result<(Server, u64)> {
     Ok(generated)
 }
 
+/// The same with the bulk load.
+pub fn bulk_server(scale: f64) -> Result<(Server, u64)> {
+    let generated = generate(&WORKLOADS[1], scale)?;
+    generated.0.flush_logs();
+    Ok(generated)
+}
+
 /// Transactions of the oltp load.
 pub fn oltp_transactions(scale: f64) -> u64 {
     scaled(60_000, scale) / OLTP_CLIENTS * OLTP_CLIENTS

@@ -62,8 +62,9 @@ fn main() -> Result<()> {
             "live-snapshot" => live::snapshot(&settings)?,
             "apply-sqlite" => apply::sqlite(&settings)?,
             "apply-mariadb" => apply::mariadb(&settings)?,
+            "apply-mariadb-bulk" => apply::mariadb_bulk(&settings)?,
             other => bail!(
-                "no suite is called {other}; there are: logs, decode, queue, queue-backends, ship, apply-sqlite, apply-mariadb, live-log, live-snapshot"
+                "no suite is called {other}; there are: logs, decode, queue, queue-backends, ship, apply-sqlite, apply-mariadb, apply-mariadb-bulk, live-log, live-snapshot"
             ),
         }
     }

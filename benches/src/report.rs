@@ -10,6 +10,9 @@ use anyhow::Result;
 
 use crate::measure::{Contestant, Rate, Sample};
 
+/// Before the common beginning of several names, in [`Contestant::baselines`].
+pub const BEST: &str = "best ";
+
 /// What was measured together.
 pub struct Run<'a> {
     /// The title of the summary, and the part of the folder's file names.
@@ -159,11 +162,17 @@ impl Run<'_> {
                     cell(&contestant.who)
                 );
                 for baseline in baselines {
+                    // `best A` is the fastest of those whose names begin with A.
+                    let is_meant = |who: &str| match baseline.strip_prefix(BEST) {
+                        Some(prefix) => who.starts_with(prefix),
+                        None => who == *baseline,
+                    };
                     let other = of_case()
-                        .find(|(_, contestant)| contestant.who == *baseline)
-                        .and_then(|(index, _)| rate_of(index));
+                        .filter(|(_, contestant)| is_meant(&contestant.who))
+                        .filter_map(|(index, _)| Some(rate_of(index)?.0))
+                        .max_by(f64::total_cmp);
                     let _ = match other {
-                        Some((other, ..)) => write!(text, " {:.2} |", rate / other),
+                        Some(other) => write!(text, " {:.2} |", rate / other),
                         None => write!(text, " - |"),
                     };
                 }

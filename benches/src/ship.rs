@@ -1,4 +1,4 @@
-//! How fast transactions cross a connection, from a file of frames to a queue that holds them durably, beside the same bytes through plain TLS.
+//! How fast transactions cross a connection, from a file of frames to a queue that holds them durably, beside the queue without a network.
 
 use std::ffi::OsString;
 use std::fs;
@@ -9,10 +9,10 @@ use crate::measure::{self, Contestant, Rate, Work};
 use crate::report::{self, Run};
 use crate::{Settings, decode, logs, program, repository};
 
-const WORDS: &str = "`rlog-ship push` to `rlog-ship serve` over loopback, from a file of frames in the page cache until the far queue holds all of it durably, beside the
-same bytes through `openssl s_client` and `openssl s_server` into a file that is then synced, and beside `cp` and `sync`: in turns, on the same file
-system. MB of frames per second of wall-clock time; the CPU time is that of both sides together, the start of the server included. `fsync probe` is 100 writes of 4 KiB with an fdatasync
-each, in the same rounds, in thousands of calls (as rows) a second.";
+const WORDS: &str = "`rlog-ship push` to `rlog-ship serve` over loopback TLS, from a file of frames in the page cache until the far queue holds all of it
+durably, beside `rlog-queue put` of the same file without any network, and beside `cp` and `sync`: in turns, on the same file system. MB of frames per
+second of wall-clock time; the CPU time is that of both sides together, the start of the server included. `fsync probe` is 100 writes of
+4 KiB with an fdatasync each, in the same rounds, in thousands of calls (as rows) a second.";
 
 /// Both sides in one process group, so that the CPU time of both is taken. `$1`: folder, `$2`: frames, `$3`: rlog-ship, further ones: options of push.
 const SHIP: &str = r#"cd "$1"; frames=$2 ship=$3; shift 3
@@ -20,10 +20,7 @@ const SHIP: &str = r#"cd "$1"; frames=$2 ship=$3; shift 3
 "$ship" push -q --to tls://127.0.0.1:17707 --key client.key --server-key "$(cut -d' ' -f1,2 server.pub)" --connect-retry 10ms "$@" < "$frames"; status=$?
 kill $server; wait $server; exit $status"#;
 
-const OPENSSL: &str = r#"cd "$1"
-openssl s_server -quiet -tls1_3 -accept 127.0.0.1:17708 -naccept 1 -cert cert.pem -key key.pem > out < /dev/null & server=$!
-until openssl s_client -quiet -tls1_3 -connect 127.0.0.1:17708 < "$2" 2>/dev/null; do sleep 0.01; done
-wait $server; sync out; cmp -s out "$2""#;
+const PUT: &str = r#"cd "$1"; "$(dirname "$3")"/rlog-queue put spool < "$2""#;
 
 const CP: &str = r#"cd "$1"; cp "$2" out; sync out"#;
 
@@ -40,8 +37,7 @@ pub fn run(settings: &Settings) -> Result<()> {
             move || -> Result<()> {
                 let _ = fs::remove_dir_all(&work);
                 fs::create_dir_all(&work)?;
-                let keys = r#"cd "$1"; "$2" keygen --key server.key > server.pub && "$2" keygen --key client.key > authorized_keys &&
-                    openssl req -x509 -newkey ed25519 -nodes -subj /CN=x -days 1 -keyout key.pem -out cert.pem 2>/dev/null"#;
+                let keys = r#"cd "$1"; "$2" keygen --key server.key > server.pub && "$2" keygen --key client.key > authorized_keys"#;
                 let done =
                     std::process::Command::new("bash").args(["-c", keys, "bash"]).arg(&work).arg(&ship).status()?;
                 anyhow::ensure!(done.success(), "no keys: {done}");
@@ -57,12 +53,12 @@ pub fn run(settings: &Settings) -> Result<()> {
                 before: Some(Box::new(fresh.clone())),
                 bytes,
                 rows: log.rows,
-                baselines: &["openssl s_client + s_server", "cp + sync"],
+                baselines: &["rlog-queue put", "cp + sync"],
                 ..Contestant::program(log.name, who, vec![])
             });
         };
         add("cp + sync", CP, &[]);
-        add("openssl s_client + s_server", OPENSSL, &[]);
+        add("rlog-queue put", PUT, &[]);
         add("rlog-ship push", SHIP, &[]);
         add("rlog-ship push --compress", SHIP, &["--compress"]);
     }

@@ -22,6 +22,8 @@ pub enum Link {
         socket: TcpStream,
         /// Its TLS.
         tls: Box<rustls::Connection>,
+        /// What came and was not yet given to TLS, which takes 4 KiB at a time.
+        inbox: Inbox,
     },
     /// What someone else encrypts.
     Pipes {
@@ -32,6 +34,33 @@ pub enum Link {
         /// The program at the other end of the pipes, if we started it.
         child: Option<Child>,
     },
+}
+
+/// Bytes that came.
+#[derive(Debug, Default)]
+pub struct Inbox {
+    buffer: Vec<u8>,
+    at: usize,
+    filled: usize,
+}
+
+impl Inbox {
+    const BYTES: usize = 64 << 10;
+
+    /// Gives TLS some of them, reading more if there are none; 0 at the end.
+    fn give(&mut self, socket: &mut TcpStream, tls: &mut rustls::Connection) -> io::Result<usize> {
+        if self.at == self.filled {
+            if self.buffer.is_empty() {
+                self.buffer.resize(Self::BYTES, 0);
+            }
+            (self.at, self.filled) = (0, 0);
+            self.filled = socket.read(&mut self.buffer)?;
+        }
+        let mut rest = self.buffer.get(self.at..self.filled).unwrap_or(&[]);
+        let count = tls.read_tls(&mut rest)?;
+        self.at += count;
+        Ok(count)
+    }
 }
 
 /// What a connection waits for.
@@ -48,7 +77,7 @@ impl Link {
         // What is small is an acknowledgement that someone waits for.
         socket.set_nodelay(true)?;
         rustix::net::sockopt::set_socket_keepalive(&socket, true)?;
-        Ok(Link::Tls { socket, tls: Box::new(tls) })
+        Ok(Link::Tls { socket, tls: Box::new(tls), inbox: Inbox::default() })
     }
 
     /// A pair of pipes.
@@ -61,12 +90,12 @@ impl Link {
     /// Reads what came in the clear; 0 at the end.
     pub(super) fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         match self {
-            Link::Tls { socket, tls } => loop {
+            Link::Tls { socket, tls, inbox } => loop {
                 match tls.reader().read(out) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     other => return other,
                 }
-                if tls.read_tls(socket)? == 0 {
+                if inbox.give(socket, tls)? == 0 {
                     // Cut off without a farewell.
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
@@ -103,7 +132,7 @@ impl Link {
 
     /// Sends what is kept; false when some is left.
     pub(super) fn flush(&mut self) -> io::Result<bool> {
-        let Link::Tls { socket, tls } = self else { return Ok(true) };
+        let Link::Tls { socket, tls, .. } = self else { return Ok(true) };
         while tls.wants_write() {
             match tls.write_tls(socket) {
                 Ok(_) => {}
@@ -148,7 +177,7 @@ impl Link {
     /// Does the handshake of TLS and tells whose connection it is; `None` for pipes. `Err(Ok(error))` is TLS's own.
     pub(super) fn handshake(&mut self, deadline: Instant) -> Result<Option<PublicKey>, Handshake> {
         loop {
-            let Link::Tls { socket, tls } = self else { return Ok(None) };
+            let Link::Tls { socket, tls, .. } = self else { return Ok(None) };
             let mut wait = Interest { read: true, write: false };
             while tls.wants_write() {
                 match tls.write_tls(socket) {
@@ -174,7 +203,7 @@ impl Link {
                 return Err(Handshake::Io(io::ErrorKind::TimedOut.into()));
             }
             self.wait(wait, None, left).map_err(Handshake::Io)?;
-            let Link::Tls { socket, tls } = self else { return Ok(None) };
+            let Link::Tls { socket, tls, .. } = self else { return Ok(None) };
             match tls.read_tls(socket) {
                 Ok(0) => return Err(Handshake::Io(io::ErrorKind::UnexpectedEof.into())),
                 Ok(_) => {
@@ -193,7 +222,7 @@ impl Link {
     /// reset the connection, and the peer might never see our last words.
     pub(super) fn close(mut self, linger: bool) {
         const LINGER: Duration = Duration::from_secs(2);
-        if let Link::Tls { socket, tls } = &mut self {
+        if let Link::Tls { socket, tls, .. } = &mut self {
             tls.send_close_notify();
             let _ = tls.write_tls(socket);
             let _ = socket.shutdown(Shutdown::Write);

@@ -23,6 +23,34 @@ fn pipes_carry_the_same_protocol() {
 }
 
 #[test]
+fn a_queue_of_another_kind_is_as_good() {
+    let hosts = Hosts::new();
+    let (bytes, sent) = stream([100, 200_000, 300]);
+    let queue = format!("sqlite:{}", hosts.path("far.db").display());
+    let address = format!("exec:{SHIP} serve --stdio {queue}");
+    let mut push = rlog("rlog-ship");
+    push.args(["push", "--to", &address]).write_stdin(&bytes[..]).assert().success();
+    let mut back = rlog("rlog-ship");
+    back.args([
+        "push",
+        "--to",
+        &format!("exec:{SHIP} serve --stdio {}", hosts.path("third").display()),
+        &queue,
+        "--reader",
+        "none",
+    ]);
+    back.assert().success();
+    assert_eq!(hosts.held("third"), sent);
+    // From one kind into another, registered and acknowledged.
+    let mut pull = rlog("rlog-ship");
+    pull.args(["pull", "--from", &address]).arg(hosts.path("near")).assert().success();
+    assert_eq!(hosts.held("near"), sent);
+    let status = rlog("rlog-queue").args(["status", "--json", &queue]).output().unwrap();
+    let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!((&status["readers"][0]["name"], &status["readers"][0]["behind"]), (&"ship".into(), &0.into()));
+}
+
+#[test]
 fn the_forced_command_says_what_may_be_done() {
     let hosts = Hosts::new();
     let (bytes, sent) = stream([100]);

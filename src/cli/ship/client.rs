@@ -74,7 +74,7 @@ fn reader_name(address: &Address) -> String {
 
 pub(super) fn push(arguments: &PushArguments) -> Result<()> {
     let client = &arguments.client;
-    let source = arguments.from.as_deref().unwrap_or(&arguments.queue);
+    let source = arguments.queue.as_deref().or(arguments.from.as_deref()).unwrap_or("-");
     let options = options(client, &arguments.to)?;
     let channel = queue::fold_name("channel", &client.channel)?;
     let origin = if source == "-" {

@@ -153,11 +153,13 @@ struct PushArguments {
     to: String,
 
     /// The queue to send, or `-`: frames from standard input
-    #[arg(value_name = "QUEUE|-", default_value = "-")]
-    queue: String,
+    ///
+    /// Without it, the channel's queue in the configuration, else standard input.
+    #[arg(value_name = "QUEUE|-")]
+    queue: Option<String>,
 
-    /// As QUEUE
-    #[arg(long, value_name = "QUEUE", conflicts_with = "queue", hide = true)]
+    /// As QUEUE; the operand wins
+    #[arg(long, value_name = "QUEUE", help_heading = "Reading")]
     from: Option<String>,
 
     /// Keep the position that is durable over there in FILE, replaced atomically

@@ -23,6 +23,8 @@ const LAYOUT: i64 = 1;
 const PAGE_BYTES: i64 = 8192;
 /// How long a statement waits for another process's transaction. An applier in the same file holds the lock for a batch.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Page cache of a connection, in KiB: what is written here is not read again soon.
+const CACHE_KIB: i64 = 4_096;
 /// Pages of write-ahead log after which it is copied back.
 const CHECKPOINT_PAGES: i64 = 4_000;
 
@@ -115,6 +117,7 @@ pub(super) fn connect(path: &Path, access: Access) -> Result<rusqlite::Connectio
         connection.busy_timeout(BUSY_TIMEOUT)?;
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
         connection.set_prepared_statement_cache_capacity(64);
+        connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
         if access != Access::Read {
             connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
         }

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use crate::error::{Class, Error, Result};
 use crate::event::{Image, Row, RowsOp, TableDefinition, Value};
 use crate::frame::Position;
+use crate::queue::DEFAULT_CHANNEL;
 use crate::target::{ConflictClass, Failure};
 
 /// What to do about a conflict.
@@ -181,15 +182,17 @@ impl Conflict {
                 let _ = write!(what, "\n  {name}: {text}");
             }
         }
+        let skip = match self.channel.as_str() {
+            DEFAULT_CHANNEL => format!("`rlog-apply skip {} TARGET`", self.position),
+            channel => format!("`rlog-apply skip --channel {channel} {} TARGET`", self.position),
+        };
         let class = if failure.conflict().is_some() { Class::Conflict } else { failure.error.class() };
         let hint = match failure.error.hint_text() {
             Some(hint) => {
-                format!("{hint}; `rlog-apply skip {} TARGET` steps over this transaction alone", self.position)
+                format!("{hint}; {skip} steps over this transaction alone")
             }
             None => format!(
-                "repair the row and run again, or choose with --on-conflict; `rlog-apply skip {} TARGET` steps over this \
-                 transaction alone",
-                self.position
+                "repair the row and run again, or choose with --on-conflict; {skip} steps over this transaction alone"
             ),
         };
         Error::new(class, what).hint(hint)

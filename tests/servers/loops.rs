@@ -142,7 +142,10 @@ fn two_into_one(target: &str, read: &dyn Fn() -> String, make_room: &dyn Fn()) {
     put(&a, "a");
     put(&b, "b");
     let (status, text) = apply("a");
-    assert!(status == 80 && text.contains("channel a") && text.contains("id=66"), "{status} {text}");
+    assert!(
+        status == 80 && text.contains("id=66") && text.contains("rlog-apply skip --channel a 2:"),
+        "{status} {text}"
+    );
     assert_eq!(apply("b"), (0, String::new()));
     b.sql("insert into b.b_t values (3, 'b')");
     put(&b, "b");

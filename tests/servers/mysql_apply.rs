@@ -90,6 +90,10 @@ fn a_load_arrives_in_another_server_value_by_value() {
     let queue = dir.path().join("q");
     fill(&source, &queue);
     for batch in ["1", "1000"] {
+        let sqlite = format!("sqlite:{}", dir.path().join(format!("{batch}.db")).display());
+        assert_eq!(run(&queue, &sqlite, &["--init", "empty", "-q", "--batch", batch]), (0, String::new()));
+        let output = rlog("rlog-apply").args(["compare", &source.socket_url("bench"), &sqlite]).output().unwrap();
+        assert!(output.status.success(), "--batch {batch}: {}", String::from_utf8_lossy(&output.stdout));
         let target = Server::new("mariadb-10.11").log_bin().options(DURABLE).start();
         let options = ["--init", "empty", "--batch", batch];
         assert_eq!(run(&queue, &target.socket_url(""), &options), (0, String::new()));

@@ -80,6 +80,34 @@ fn a_table_that_cannot_roll_back_is_refused_until_that_is_accepted() {
     assert_eq!(server.value("select count(*) from shop.t"), "1");
 }
 
+/// Rule 16: a letter is written and synced before the commit. An applier that dies while it writes one has committed nothing.
+#[test]
+fn a_dead_letter_is_written_before_the_commit() {
+    let server = Server::new("mariadb-10.11").start();
+    server.sql("create database shop; create table shop.t (id int primary key, v varchar(100)); insert into shop.t values (1, 'mine')");
+    let t = table("shop", "t");
+    let mut source = Source::new();
+    source.transaction(Records::default().insert(&t, (2, None)).insert(&t, (1, None)));
+    let dir = scratch();
+    let (file, letters) = (dir.path().join("s.rlog"), dir.path().join("dead.rlog"));
+    std::fs::write(&file, source.end()).unwrap();
+    let run = |limit: &str| {
+        // No file may grow: the first byte of the letter is the end of the process.
+        let script = format!("{limit} exec \"$@\"");
+        let mut command = Command::new("bash");
+        command.args(["-c", &script, "bash"]).arg(rlog("rlog-apply").get_program());
+        command.args(["run", "--init", "oldest", "-q", "--on-conflict", "skip", "--dead-letter"]);
+        command.arg(&letters).arg("--from").arg(&file).arg(server.socket_url("")).output().unwrap().status
+    };
+    let killed = run("ulimit -c 0; ulimit -f 0;");
+    assert!(!killed.success(), "{killed}");
+    assert_eq!(server.text("select id from shop.t"), "1\n", "nothing is committed without its letter");
+    // The server may not have noticed yet.
+    while run("").code() == Some(75) {}
+    assert_eq!(server.text("select id from shop.t order by id"), "1\n2\n");
+    rlog("rlog-dump").args(["--verify", letters.to_str().unwrap()]).assert().success();
+}
+
 /// A conflict of a class: what the target has, and what comes.
 struct Case {
     class: &'static str,

@@ -69,16 +69,13 @@ fn a_dead_letter_is_kept_once() {
     assert_eq!(place.run(&stream, &options).0, 0);
     let kept = std::fs::read(&letters).unwrap();
     // As if the applier had died between the letter and the commit, and in the middle of the next letter.
-    place
-        .open()
-        .execute_batch("delete from rlog_applied where end_at > (select min(end_at) from rlog_applied); delete from t where id in (1, 3, 20);
-                        update rlog_channel set value=(select min(end_at)/1099511627776||':'||min(end_at)%1099511627776 from rlog_applied) where name='base'")
-        .unwrap();
+    let again = "delete from rlog_applied; delete from t where id in (1, 3, 20); update rlog_channel set value='1:104' where name='base'";
+    place.open().execute_batch(again).unwrap();
     let torn = [&kept[..], &kept[..kept.len() / 2]].concat();
     std::fs::write(&letters, torn).unwrap();
-    let before = place.query("select count(*) from rlog_applied");
     let (status, text) = place.run(&stream, &options);
-    assert_eq!(status, 0, "{text} {before:?}");
+    assert_eq!(status, 0, "{text}");
+    assert_eq!(place.query("select id from t order by id"), ["0", "1", "2", "3", "20"], "applied again");
     assert_eq!(std::fs::read(&letters).unwrap(), kept);
 }
 

@@ -10,9 +10,11 @@ use crate::error::{Class, Error, Result};
 use crate::source::{self, Input, Options, Status};
 
 /// `--check`: opens everything, reads nothing but the ends of the files.
-pub(super) fn check(args: &Args, input: Input, options: Options) -> Result<()> {
+pub(super) fn check(args: &Args, mut input: Input, mut options: Options) -> Result<()> {
     let mut out = std::io::stdout().lock();
     let io = |error| Error::io("standard output", error);
+    #[cfg(not(feature = "mysql"))]
+    let (_, _) = (&mut input, &mut options);
     if let Input::Files(paths) = &input {
         let (probes, notes) = source::mysql::files::in_order(paths.clone())?;
         for note in notes {
@@ -42,10 +44,12 @@ pub(super) fn check(args: &Args, input: Input, options: Options) -> Result<()> {
         }
     }
     #[cfg(feature = "mysql")]
-    if let Input::Server(server, live) = &input {
+    if let Input::Server(server, live) = &mut input {
         for line in source::mysql::live::report(server, live.snapshot)? {
             writeln!(out, "{}", escape_for_terminal(&line)).map_err(io)?;
         }
+        // A look locks nothing, writes nothing, and does not wait for a server that is away.
+        (live.snapshot, server.raw, options.follow) = (false, None, false);
     }
     drop(source::open(input, options)?);
     if args.verbose > 0 {

@@ -197,9 +197,8 @@ pub(super) fn input(args: &Args) -> Result<Input> {
         let scheme = source.split_once(':').map(|(scheme, _)| scheme);
         let later =
             |what: &str| Err(Error::new(Class::Unavailable, format!("{what} are not built yet in this version")));
-        match scheme {
-            Some("postgres" | "postgresql") => return later("PostgreSQL sources"),
-            _ => {}
+        if let Some("postgres" | "postgresql") = scheme {
+            return later("PostgreSQL sources");
         }
     }
     if args.raw.is_some() {

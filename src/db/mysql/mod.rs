@@ -17,6 +17,7 @@ pub mod defaults;
 pub mod literal;
 pub mod replica;
 pub mod rowimage;
+mod tls;
 pub mod url;
 
 pub use client::Client;

@@ -97,7 +97,13 @@ fn seal(log: &mut [u8]) {
 }
 
 fn read(log: Vec<u8>) {
-    let options = Options { log_name: Some("bin.000001".into()), ..Options::default() };
+    read_as(log.clone(), false);
+    read_as(log, true);
+}
+
+/// With `salvage` reading goes on behind damage, and gaps stand where something is lost.
+fn read_as(log: Vec<u8>, salvage: bool) {
+    let options = Options { log_name: Some("bin.000001".into()), salvage, ..Options::default() };
     let Ok(mut source) = source::open(Input::Stream("fuzz".into(), Box::new(Cursor::new(log))), options) else {
         return;
     };

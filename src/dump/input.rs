@@ -402,7 +402,8 @@ impl Decoded {
     fn open(input: source::Input, opening: &Opening) -> Result<Decoded> {
         let options = source::Options { follow: opening.follow, ..opening.source.clone() };
         let source = source::open(input, options)?;
-        let writer = if opening.in_process { FrameWriter::in_process() } else { FrameWriter::new() };
+        let units = opening.in_process && source.writes_units();
+        let writer = if units { FrameWriter::in_process() } else { FrameWriter::new() };
         Ok(Decoded { source, writer, at: 0, base: 0, ended: false, failed: None })
     }
 

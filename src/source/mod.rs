@@ -65,6 +65,12 @@ pub trait Source {
     /// Remarks for a person since the last call; the end frame has them too.
     fn take_notes(&mut self) -> Vec<String>;
 
+    /// Whether [`Source::step`] writes through the writer's own methods alone, so that a writer that keeps units ([`FrameWriter::in_process`]) may be
+    /// given. Others append frames that they made elsewhere.
+    fn writes_units(&self) -> bool {
+        false
+    }
+
     /// What is wrong with the log and was passed over since the last call ([`Options::salvage`]).
     fn take_problems(&mut self) -> Vec<Problem> {
         Vec::new()

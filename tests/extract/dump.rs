@@ -304,3 +304,77 @@ fn hex_of_an_encrypted_log_shows_its_events_decrypted() {
     let (out, _, status) = of(&path, Action::Print, Format::Hex);
     assert_eq!(status, 77, "{out}");
 }
+
+/// A database whose log holds a table and rows 1 to 6, one transaction each.
+fn sqlite_log(folder: &Path) -> (PathBuf, Vec<u8>) {
+    let live = folder.join("live.db");
+    let db = rusqlite::Connection::open(&live).unwrap();
+    db.execute_batch(
+        "pragma journal_mode = wal; pragma wal_autocheckpoint = 0; create table t (a integer primary key, b text)",
+    )
+    .unwrap();
+    for number in 1..=6 {
+        db.execute("insert into t values (?1, ?2)", (number, format!("needle{number}"))).unwrap();
+    }
+    let path = folder.join("rest.db");
+    std::fs::copy(&live, &path).unwrap();
+    let log = std::fs::read(folder.join("live.db-wal")).unwrap();
+    (path, log)
+}
+
+#[test]
+fn the_log_of_sqlite_is_dumped_directly_and_its_damage_is_told_from_an_unfinished_write() {
+    let folder = scratch();
+    let (path, log) = sqlite_log(folder.path());
+    let wal = path.with_file_name("rest.db-wal");
+    let rows = |out: &str| out.matches("\"kind\":\"row\"").count();
+    std::fs::write(&wal, &log).unwrap();
+    for operand in [&wal, &path] {
+        let (out, _, status) = of(operand, Action::Print, Format::Json);
+        assert_eq!((status, rows(&out)), (0, 6), "{out}");
+        let (out, _, status) = of(operand, Action::Print, Format::Stats);
+        assert!(status == 0 && out.contains("rows                       6"), "{out}");
+        let (out, _, status) = of(operand, Action::Verify, Format::Text);
+        assert!(status == 0 && out.contains("7 transactions") && out.contains("no problem"), "{out}");
+    }
+    let (out, _, status) = of(&wal, Action::Print, Format::Hex);
+    assert!(status == 0 && bytes_shown(&out) == log && !out.contains("WRONG"), "{out}");
+    assert!(out.contains("checksum: right") && out.contains("b-tree page: table, leaf"), "{out}");
+
+    // A flipped bit in the middle: SQLite reads to there and says nothing, and so do we, but who asks is told.
+    let at = log.windows(7).position(|window| window == b"needle3").unwrap();
+    for (flip, place) in [(at, "a page"), (at / 4 * 4, "the same page")] {
+        let mut bad = log.clone();
+        bad[flip] ^= 0x20;
+        std::fs::write(&wal, &bad).unwrap();
+        let (out, _, status) = of(&wal, Action::Print, Format::Json);
+        assert_eq!((status, rows(&out)), (0, 2), "{place}: {out}");
+        assert!(out.contains("a frame with a wrong checksum ends the log here"), "{out}");
+        let (out, _, status) = of(&wal, Action::Verify, Format::Text);
+        assert!(status == 65 && out.contains("is damaged, though frames that were committed stand behind it"), "{out}");
+        let (out, notes, status) = of(&wal, Action::Salvage, Format::Json);
+        assert!(status == 65 && rows(&out) == 2 && notes.iter().any(|note| note.contains("is damaged")), "{notes:?}");
+        let (out, _, status) = of(&wal, Action::Print, Format::Hex);
+        assert!(status == 65 && bytes_shown(&out) == bad && out.contains("WRONG"), "{out}");
+    }
+    // Every frame's own header, wherever a bit of it flips, in all frames but the last.
+    let frame = 24 + u32::from_be_bytes(log[8..12].try_into().unwrap()) as usize;
+    let frames = (log.len() - 32) / frame;
+    for number in 0..frames - 1 {
+        for byte in [0, 3, 7, 8, 15, 16, 23] {
+            let mut bad = log.clone();
+            bad[32 + number * frame + byte] ^= 1;
+            std::fs::write(&wal, &bad).unwrap();
+            let (out, _, status) = of(&wal, Action::Verify, Format::Text);
+            assert_eq!(status, 65, "frame {number} byte {byte}: {out}");
+        }
+    }
+    // The last one may be a write that was never finished; and a log that is cut is only shorter.
+    let mut torn = log.clone();
+    *torn.last_mut().unwrap() ^= 1;
+    std::fs::write(&wal, &torn).unwrap();
+    let (out, _, status) = of(&wal, Action::Verify, Format::Text);
+    assert!(status == 0 && out.contains("note: ") && out.contains("6 transactions"), "{out}");
+    std::fs::write(&wal, &log[..log.len() - frame - 10]).unwrap();
+    assert_eq!(of(&wal, Action::Verify, Format::Text).2, 0);
+}

@@ -15,6 +15,9 @@ const PREFIX: &[u8] = b"Salted__";
 const SALT_LEN: usize = 8;
 const BLOCK: usize = 16;
 const KEY_LEN: usize = 32;
+/// A digest of parts put together.
+type Hash = fn(&[&[u8]]) -> Vec<u8>;
+
 /// What the server reads of a secret, in bytes.
 const SECRET_MAX: usize = 256;
 
@@ -34,8 +37,7 @@ pub fn unlock(file: NamedText, secret_file: Option<&NamedText>) -> Result<NamedT
     if data.is_empty() || data.len() % BLOCK != 0 {
         return Err(damage());
     }
-    let digests: [fn(&[&[u8]]) -> Vec<u8>; 5] =
-        [digest::<Sha1>, digest::<Sha256>, digest::<Sha224>, digest::<Sha384>, digest::<Sha512>];
+    let digests: [Hash; 5] = [digest::<Sha1>, digest::<Sha256>, digest::<Sha224>, digest::<Sha384>, digest::<Sha512>];
     for digest in digests {
         let (key, iv) = key_and_iv(digest, secret, salt);
         if let Some(text) = decrypt(&key, &iv, data).filter(|text| is_key_file(text)) {
@@ -55,7 +57,7 @@ fn digest<D: Digest>(parts: &[&[u8]]) -> Vec<u8> {
 }
 
 /// EVP_BytesToKey with one round: each digest is of the one before, the secret and the salt.
-fn key_and_iv(digest: fn(&[&[u8]]) -> Vec<u8>, secret: &[u8], salt: &[u8]) -> (Vec<u8>, Vec<u8>) {
+fn key_and_iv(digest: Hash, secret: &[u8], salt: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let mut out: Vec<u8> = Vec::new();
     let mut last = Vec::new();
     while out.len() < KEY_LEN + BLOCK {

@@ -771,6 +771,10 @@ impl Source for MySqlSource {
         notes
     }
 
+    fn writes_units(&self) -> bool {
+        true
+    }
+
     fn take_problems(&mut self) -> Vec<Problem> {
         let ended = self.ended;
         self.salvage.as_mut().map_or_else(Vec::new, |salvage| salvage.take(ended))

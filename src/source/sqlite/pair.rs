@@ -15,7 +15,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::decode::{Decoder, Step};
 use super::events::{Drain, Encoder, Place, digest_of};
-use super::wal::{FRAME_HEADER_LEN, Header, ReadAt, Scanner, Tail, frame_at, read_header};
+use super::wal::{FRAME_HEADER_LEN, Header, ReadAt, Scanner, Tail, damaged_before_commit, frame_at, read_header};
 use crate::error::{Class, Error, Result};
 use crate::event::filter::TableFilter;
 use crate::frame::{Coordinate, End, Kind, PositionSpec, StreamHeader};
@@ -31,6 +31,8 @@ pub struct Pair {
     encoder: Encoder,
     until: Option<Coordinate>,
     passed_over: u32,
+    /// Found at the end: what was committed behind it is not told.
+    pub(super) damage: Option<Error>,
 }
 
 /// The database file and the log that `paths` name; either stands for both.
@@ -165,7 +167,7 @@ impl Pair {
                 "{wal_name}: frames 1 to {passed_over} are in the database file already; what rows were before them is not known, so they are passed over"
             ));
         }
-        Ok(Pair { wal_name, wal, decoder, encoder, until, passed_over })
+        Ok(Pair { wal_name, wal, decoder, encoder, until, passed_over, damage: None })
     }
 
     /// Tells every transaction of the log, then the end.
@@ -183,6 +185,16 @@ impl Pair {
         }
         let frame = self.decoder.mark().frame;
         let size = self.decoder.scanner().header().map_or(0, |header| header.page_size);
+        if matches!(tail, Tail::Invalid | Tail::Stale | Tail::Uncommitted { .. })
+            && let Some(header) = self.decoder.scanner().header().copied()
+            && let Some(damaged) = damaged_before_commit(&*self.wal, &header, self.decoder.mark())?
+        {
+            // SQLite reads the log to here too, and says nothing: so this stops only who asks for it.
+            let what = format!(
+                "frame {damaged} is damaged, though frames that were committed stand behind it (or a power loss left it out): they do not count"
+            );
+            self.damage = Some(in_log(Error::damage(what).at(frame_at(size, damaged)), &self.wal_name));
+        }
         let mut torn_bytes = 0;
         match tail {
             Tail::Uncommitted { frames } => {

@@ -17,7 +17,7 @@ use super::pair::Pair;
 use super::rollback::{self, Rollback};
 use crate::error::{Class, Error, Result};
 use crate::frame::{Coordinate, FrameWriter, PositionSpec};
-use crate::source::{LiveOptions, Options, Source, Status, Step, Until, WindowMode};
+use crate::source::{LiveOptions, Options, Problem, Source, Status, Step, Until, WindowMode};
 
 /// Pieces of a quarter megabyte in the channel.
 const PIECES_MAX: usize = 8;
@@ -44,6 +44,7 @@ struct Shared {
     transactions: AtomicU64,
     rows: AtomicU64,
     notes: Mutex<Vec<String>>,
+    problems: Mutex<Vec<Problem>>,
 }
 
 impl Shared {
@@ -62,6 +63,7 @@ pub struct SqliteSource {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
     bytes: u64,
+    salvage: bool,
 }
 
 fn windows(options: &Options) -> bool {
@@ -90,15 +92,20 @@ impl SqliteSource {
         refuse_times(&options)?;
         let until = until(&options)?;
         let (paths, windows) = (paths.to_vec(), windows(&options));
-        SqliteSource::spawn(
+        let salvage = options.salvage;
+        let mut source = SqliteSource::spawn(
             move |drain| Pair::open(&paths, options.after.as_ref(), until, windows, options.filter, drain),
             |mut pair, shared, _| {
                 let stopped = || shared.stop.load(Ordering::Relaxed);
                 let done = pair.run(&stopped);
                 shared.note(pair.encoder());
+                let mut problems = shared.problems.lock().unwrap_or_else(PoisonError::into_inner);
+                problems.extend(pair.damage.take().map(|error| Problem { error, lost: None, to: None }));
                 done
             },
-        )
+        )?;
+        source.salvage = salvage;
+        Ok(source)
     }
 
     /// A live database.
@@ -162,7 +169,7 @@ impl SqliteSource {
                 let _ = sender.send(last);
             })
             .map_err(|error| Error::io("a thread", error))?;
-        Ok(SqliteSource { messages, shared, thread: Some(thread), bytes: 0 })
+        Ok(SqliteSource { messages, shared, thread: Some(thread), bytes: 0, salvage: false })
     }
 
     fn take(&mut self, message: Message, out: &mut FrameWriter) -> Result<Option<Step>> {
@@ -278,6 +285,13 @@ impl Source for SqliteSource {
             transactions: self.shared.transactions.load(Ordering::Relaxed),
             rows: self.shared.rows.load(Ordering::Relaxed),
         }
+    }
+
+    fn take_problems(&mut self) -> Vec<Problem> {
+        if !self.salvage {
+            return Vec::new();
+        }
+        std::mem::take(&mut *self.shared.problems.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn take_notes(&mut self) -> Vec<String> {

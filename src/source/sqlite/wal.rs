@@ -339,6 +339,46 @@ impl Scanner {
     }
 }
 
+/// The first frame behind `at` that is damaged, if what stands behind it was committed: frames of this generation that follow each other up to a commit
+/// frame. Then it is no unfinished write at the log's end: nothing overwrites a committed frame before the next generation.
+pub fn damaged_before_commit(log: &dyn ReadAt, header: &Header, at: Mark) -> Result<Option<u32>> {
+    let size = header.page_size as usize + FRAME_HEADER_LEN;
+    let mut raw = vec![0; size];
+    let mut chain = at.checksum;
+    let (mut damaged, mut stored) = (None, None);
+    let mut frame = at.frame;
+    loop {
+        frame = frame.saturating_add(1);
+        let got = log.read_at(&mut raw, frame_at(header.page_size, frame)).map_err(|e| Error::io("", e))?;
+        if got < size || frame == u32::MAX {
+            return Ok(None);
+        }
+        let (head, page) = raw.split_at(FRAME_HEADER_LEN);
+        let sum = |chain: Checksum| {
+            chain.add(head.get(..8).unwrap_or_default(), header.big_endian).add(page, header.big_endian)
+        };
+        let said = Checksum(be32(head, 16), be32(head, 20));
+        let current = head.get(8..16) == Some(&header.salt[..]);
+        let commits = be32(head, 4) != 0;
+        match damaged {
+            None if current && be32(head, 0) != 0 && sum(chain) == said => chain = said,
+            None => {
+                damaged = Some(frame);
+                // What it should say is known, in case that only this is what is damaged.
+                chain = sum(chain);
+            }
+            Some(_) => {
+                let follows = current && (stored.is_some_and(|stored| sum(stored) == said) || sum(chain) == said);
+                if follows && commits {
+                    return Ok(damaged);
+                }
+                chain = said;
+            }
+        }
+        stored = Some(said);
+    }
+}
+
 /// Byte offset of a frame's header; frames count from 1.
 pub fn frame_at(page_size: u32, frame: u32) -> u64 {
     let size = u64::from(page_size) + FRAME_HEADER_LEN as u64;

@@ -26,10 +26,10 @@
 //! being synced, the next is judged and written. One sync serves all that has arrived meanwhile.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::error::{Class, Error, Result};
 use crate::frame::{
@@ -38,11 +38,14 @@ use crate::frame::{
 };
 
 use self::pass::{PASS_MEMORY_BYTES, Pass};
-use super::chunks::{Arrival, Chunks};
+
 use super::{Tail, Writer};
 
 mod judge;
 mod pass;
+mod put;
+
+pub use put::put;
 
 /// How `put` works.
 #[derive(Clone, Debug)]
@@ -89,69 +92,6 @@ pub struct Counts {
 
 /// Told when more is durable.
 pub type OnDurable<'a> = &'a mut dyn FnMut(&Tail, &Counts) -> Result<()>;
-
-/// Reads a stream from `input` to its end and stores what is new. `pass` gets all of it, once it is durable.
-///
-/// On an error of the stream everything whole before it is durable when this returns.
-pub fn put<'a>(
-    input: impl Read + Send + 'static,
-    name: &str,
-    writer: Box<dyn Writer>,
-    options: &Options,
-    pass: Option<&'a mut dyn Write>,
-    on_durable: OnDurable<'a>,
-) -> Result<Counts> {
-    const STOP_CHECK: Duration = Duration::from_millis(100);
-    let chunks = Chunks::spawn(input, name);
-    let _abandon = chunks.abandon_when_dropped();
-    let mut intake = Intake::new(writer, options.clone(), name, pass, on_durable);
-    let mut first_unsynced: Option<Instant> = None;
-    loop {
-        if options.stop.load(Ordering::Relaxed) {
-            return intake.finish(Ended::Stopped);
-        }
-        // With nothing to do meanwhile it is waited for; what arrives then is ready at once.
-        if intake.is_syncing() && (intake.is_synced() || !chunks.has_more()) {
-            intake.finish_sync()?;
-        }
-        let patience = match first_unsynced {
-            None => STOP_CHECK,
-            Some(since) => options.sync_interval.saturating_sub(since.elapsed()).min(STOP_CHECK),
-        };
-        match chunks.next(patience) {
-            Arrival::Chunk(mut chunk) => {
-                let at = chunk.at;
-                let judged = intake.chunk(chunk.frames(), at);
-                chunks.recycle(chunk);
-                match judged {
-                    Ok(()) => {}
-                    // It waited for room in vain; the rest of the chunk comes again with the next run.
-                    Err(_) if options.stop.load(Ordering::Relaxed) => return intake.finish(Ended::Stopped),
-                    Err(error) => return intake.fail(error),
-                }
-            }
-            Arrival::Nothing => {}
-            Arrival::End(Ok(())) => return intake.finish(Ended::EndOfFile),
-            Arrival::End(Err(error)) => return intake.fail(error),
-        }
-        if !intake.has_unsynced() {
-            first_unsynced = None;
-            if !chunks.has_more() {
-                intake.tell_repeats()?;
-            }
-            continue;
-        }
-        let since = *first_unsynced.get_or_insert_with(Instant::now);
-        let due = since.elapsed() >= options.sync_interval && !chunks.has_more();
-        if due {
-            intake.sync()?;
-            first_unsynced = None;
-        } else if intake.unsynced_bytes() >= options.sync_bytes {
-            intake.start_sync()?;
-            first_unsynced = None;
-        }
-    }
-}
 
 /// How an input ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -266,7 +206,10 @@ impl<'a> Intake<'a> {
 
     /// Whether something is stored and not yet synced.
     pub fn has_unsynced(&self) -> bool {
-        self.unsynced || self.progress.is_some() || self.pass.as_ref().is_some_and(|pass| pass.whole > 0)
+        self.unsynced
+            || self.syncing.is_some()
+            || self.progress.is_some()
+            || self.pass.as_ref().is_some_and(|pass| pass.whole > 0)
     }
 
     /// Bytes that wait for a sync.
@@ -749,7 +692,8 @@ impl<'a> Intake<'a> {
 
     /// With nothing to sync: tells that what was held before is passed.
     fn tell_repeats(&mut self) -> Result<()> {
-        if self.told == self.counts.units {
+        // What is being synced must not be told of before that has ended.
+        if self.told == self.counts.units || self.syncing.is_some() {
             return Ok(());
         }
         self.told = self.counts.units;

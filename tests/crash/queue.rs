@@ -363,6 +363,30 @@ fn planted_bugs_are_found() {
     }
 }
 
+#[test]
+fn what_is_being_synced_is_told_of_only_when_that_has_ended() {
+    let disk = SimDisk::new();
+    let mut stream = Stream::new();
+    let mut bytes = stream.transaction(10).bytes();
+    let told = std::cell::Cell::new(0);
+    let mut durable = |tail: &Tail, _: &queue::intake::Counts| {
+        told.set(tail.sequence);
+        Ok(())
+    };
+    let writer = open(&disk).unwrap().writer(&WriterOptions::default()).unwrap();
+    let mut intake = Intake::new(writer, Options::default(), "test", None, &mut durable);
+    intake.chunk(&mut bytes, 0).unwrap();
+    intake.start_sync().unwrap();
+    assert!(intake.has_unsynced() && intake.is_syncing() && told.get() == 0);
+    // More that is written meanwhile is not what was synced.
+    let mut more = Stream::at(stream.at);
+    intake.chunk(&mut more.transaction(20).bytes(), 0).unwrap();
+    intake.finish_sync().unwrap();
+    assert!(intake.has_unsynced() && told.get() == 1);
+    intake.sync().unwrap();
+    assert!(!intake.has_unsynced() && told.get() == 2);
+}
+
 /// A writer whose lock was lost goes on after another has taken its place: what it acknowledges must be in the queue.
 fn overtaken(bug: Bug) -> std::result::Result<(), String> {
     let say = |error: Error| error.to_string();

@@ -13,8 +13,8 @@ use rlog::error::{Class, Error, Result};
 use rlog::event::{RecordKind, Row, Rows, RowsOp, Statement, TableDefinition};
 use rlog::frame::Coordinate;
 use rlog::target::{
-    Cell, ChannelState, DdlOutcome, Failure, Force, Head, OpenOptions, Outcome, Properties, Scan, Session, Settings,
-    StateRow, Table, Target, sqlite::SqliteTarget,
+    Cell, ChannelState, DdlOutcome, EPOCH_FACT, Failure, Force, Head, OpenOptions, Outcome, Properties, Scan, Session,
+    Settings, StateRow, Table, Target, sqlite::SqliteTarget,
 };
 
 use crate::common::changes::{Records, Source, table};
@@ -164,12 +164,9 @@ impl Session for FaultySession {
                 Ok(())
             }
             Bug::NoFence => {
-                let look = OpenOptions { read_only: true, ..OpenOptions::default() };
-                let newest = SqliteTarget::open(&self.shared.path, &look)
-                    .and_then(|mut target| target.state(&row.channel))
-                    .map_err(Failure::from)?;
-                let epoch = newest.and_then(|state| state.facts.get("epoch")?.parse().ok()).unwrap_or(row.epoch);
-                self.inner()?.state(&StateRow { epoch, ..row.clone() })
+                // What is compared is made equal first.
+                self.inner()?.fact(EPOCH_FACT, Some(&row.epoch.to_string()))?;
+                self.inner()?.state(row)
             }
         }
     }
@@ -226,9 +223,19 @@ impl Observer for Silent {
     fn note(&mut self, _: &str) {}
 }
 
+/// A process that another test starts may hold a copy of the lock for an instant.
+const LOCK_WAIT: Duration = Duration::from_secs(20);
+
 fn options(batch: usize) -> Options {
     let settings = Settings { create_tables: true, ..Settings::default() };
-    Options { init: Some(Init::Empty), batch_txns_max: batch, retries: 0, settings, ..Options::default() }
+    Options {
+        init: Some(Init::Empty),
+        batch_txns_max: batch,
+        retries: 0,
+        lock_wait: LOCK_WAIT,
+        settings,
+        ..Options::default()
+    }
 }
 
 fn apply(target: &mut dyn Target, stream: &Path, batch: usize) -> Result<Summary> {

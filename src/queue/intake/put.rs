@@ -1,0 +1,84 @@
+//! The loop of `put`: takes chunks as they arrive, and has them synced.
+//!
+//! Three threads: one reads and checks, one judges and writes (this one), one syncs. A batch is synced when it is full, while the next is
+//! written, or when nothing has arrived for a moment.
+
+use std::io::{Read, Write};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::{Counts, Ended, Intake, OnDurable, Options};
+use crate::error::Result;
+use crate::queue::Writer;
+use crate::queue::chunks::{Arrival, Chunks};
+
+/// Reads a stream from `input` to its end and stores what is new. `pass` gets all of it, once it is durable.
+///
+/// On an error of the stream everything whole before it is durable when this returns.
+pub fn put<'a>(
+    input: impl Read + Send + 'static,
+    name: &str,
+    writer: Box<dyn Writer>,
+    options: &Options,
+    pass: Option<&'a mut dyn Write>,
+    on_durable: OnDurable<'a>,
+) -> Result<Counts> {
+    const STOP_CHECK: Duration = Duration::from_millis(100);
+    // The thread that reads may be at work on more: without this, a file would be synced piece by piece as it is checked.
+    const QUIET: Duration = Duration::from_micros(100);
+    let chunks = Chunks::spawn(input, name);
+    let _abandon = chunks.abandon_when_dropped();
+    let mut intake = Intake::new(writer, options.clone(), name, pass, on_durable);
+    let mut first_unsynced: Option<Instant> = None;
+    loop {
+        if options.stop.load(Ordering::Relaxed) {
+            return intake.finish(Ended::Stopped);
+        }
+        if intake.is_syncing() && intake.is_synced() {
+            intake.finish_sync()?;
+        }
+        let patience = match first_unsynced {
+            None if !intake.is_syncing() => STOP_CHECK,
+            since => {
+                let waited = since.map_or(Duration::ZERO, |since| since.elapsed());
+                options.sync_interval.saturating_sub(waited).clamp(QUIET, STOP_CHECK)
+            }
+        };
+        let mut quiet = false;
+        match chunks.next(patience) {
+            Arrival::Chunk(mut chunk) => {
+                let at = chunk.at;
+                let judged = intake.chunk(chunk.frames(), at);
+                chunks.recycle(chunk);
+                match judged {
+                    Ok(()) => {}
+                    // It waited for room in vain; the rest of the chunk comes again with the next run.
+                    Err(_) if options.stop.load(Ordering::Relaxed) => return intake.finish(Ended::Stopped),
+                    Err(error) => return intake.fail(error),
+                }
+            }
+            Arrival::Nothing => {
+                quiet = true;
+                // With nothing to do meanwhile it is waited for; what arrives then is ready at once.
+                intake.finish_sync()?;
+            }
+            Arrival::End(Ok(())) => return intake.finish(Ended::EndOfFile),
+            Arrival::End(Err(error)) => return intake.fail(error),
+        }
+        if !intake.has_unsynced() {
+            first_unsynced = None;
+            if !chunks.has_more() {
+                intake.tell_repeats()?;
+            }
+            continue;
+        }
+        let since = *first_unsynced.get_or_insert_with(Instant::now);
+        if intake.unsynced_bytes() >= options.sync_bytes {
+            intake.start_sync()?;
+            first_unsynced = None;
+        } else if quiet && since.elapsed() >= options.sync_interval && !chunks.has_more() {
+            intake.sync()?;
+            first_unsynced = None;
+        }
+    }
+}

@@ -12,6 +12,7 @@ pub(super) struct Pace {
 impl Pace {
     const BURST: Duration = Duration::from_millis(100);
     const STEP: Duration = Duration::from_millis(100);
+    const DEBT_SECONDS_MAX: f64 = 1e6;
 
     /// `None`: as fast as it goes.
     pub fn new(bytes_per_second: Option<u64>) -> Pace {
@@ -31,7 +32,9 @@ impl Pace {
         let Some(rate) = self.bytes_per_second else { return };
         let now = Instant::now();
         let earliest = now.checked_sub(Self::BURST).unwrap_or(now);
-        self.next = self.next.max(earliest) + Duration::from_secs_f64(bytes as f64 / rate as f64);
+        // A debt of more than days is as good as one for ever.
+        let seconds = (bytes as f64 / rate as f64).min(Self::DEBT_SECONDS_MAX);
+        self.next = self.next.max(earliest) + Duration::from_secs_f64(seconds);
         loop {
             let left = self.next.saturating_duration_since(Instant::now());
             if left.is_zero() || enough() {

@@ -82,8 +82,10 @@ fn a_mistyped_path_is_not_made_a_queue() {
         queue(verb, &here).assert().code(66);
     }
     assert_eq!(std::fs::read_dir(&here).unwrap().count(), 1);
-    rlog("rlog-queue").args(["status", "nats://host/stream"]).assert().code(69);
-    rlog("rlog-queue").args(["status", "sqlite:q.db"]).assert().code(69);
+    rlog("rlog-queue").args(["status", "nats://127.0.0.1:1/stream"]).assert().code(75);
+    rlog("rlog-queue").args(["status", "sqlite:q.db"]).current_dir(&here).assert().code(66);
+    rlog("rlog-queue").args(["status", "mysql://host/"]).assert().code(64);
+    assert_eq!(std::fs::read_dir(&here).unwrap().count(), 1);
 }
 
 #[test]

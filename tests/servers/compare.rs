@@ -56,8 +56,8 @@ fn every_type(name: &str) {
     for column in &types.columns {
         let name = &column.name;
         let ids = target.rows(&format!("select id from shop.types where `{name}` is not null order by id"));
-        let ids = ids.into_iter().map(|row| String::from_utf8(row[0].clone().unwrap()).unwrap());
-        let Some(id) = ids.filter(|id| !changed.contains(id)).next() else { continue };
+        let mut ids = ids.into_iter().map(|row| String::from_utf8(row[0].clone().unwrap()).unwrap());
+        let Some(id) = ids.find(|id| !changed.contains(id)) else { continue };
         // What admits no NULL keeps what it has.
         if target.try_sql(&format!("update shop.types set `{name}`=null where id={id}")).is_ok()
             && target.value(&format!("select `{name}` is null from shop.types where id={id}")) == "1"

@@ -120,6 +120,9 @@ struct Case {
     check_before: bool,
 }
 
+/// Reads the rows of `t`.
+type Reads = Box<dyn Fn() -> String>;
+
 /// Row 9 stands in front of what conflicts, row 10 behind, both in the same transaction.
 fn around(records: fn(Records, &rlog::event::TableDefinition) -> Records) -> Vec<u8> {
     let t = table("shop", "t");
@@ -182,7 +185,7 @@ const CASES: [Case; 6] = [
 ];
 
 /// Every class with every action. `fresh` makes a target with the case's rows and gives its URL and how to read it.
-fn every_class(fresh: &mut dyn FnMut(&Case) -> (String, Box<dyn Fn() -> String>)) {
+fn every_class(fresh: &mut dyn FnMut(&Case) -> (String, Reads)) {
     for case in &CASES {
         let stream = (case.stream)();
         let check: &[&str] = if case.check_before { &["--check-before"] } else { &[] };

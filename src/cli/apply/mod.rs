@@ -141,7 +141,7 @@ enum Verb {
     /// List the conflicts that were stepped over, one JSON object a line
     Errors(Place),
     /// Compare the tables of two databases row by row; exit status 80 when something differs
-    Compare(compare::Arguments),
+    Compare(Box<compare::Arguments>),
 }
 
 /// Which channel of which target.

@@ -46,6 +46,14 @@ struct Piece {
     tail: Option<Tail>,
 }
 
+/// A piece before it is decided where its bytes wait.
+struct New {
+    bytes: Vec<u8>,
+    definitions: Vec<(u64, Vec<u8>)>,
+    units: u64,
+    tail: Option<Tail>,
+}
+
 #[derive(Debug, Default)]
 struct State {
     base: Tail,
@@ -122,7 +130,12 @@ impl Backlog {
             let full = bytes.len() >= PIECE_BYTES * if between { 1 } else { 4 };
             if full || !frames.has_whole_buffered() {
                 let tail = between.then(|| tail.clone());
-                let piece = (std::mem::take(&mut bytes), std::mem::take(&mut definitions), units, tail);
+                let piece = New {
+                    bytes: std::mem::take(&mut bytes),
+                    definitions: std::mem::take(&mut definitions),
+                    units,
+                    tail,
+                };
                 if !self.push(piece)? {
                     return Ok(());
                 }
@@ -148,7 +161,7 @@ impl Backlog {
         };
         if !bytes.is_empty() {
             let tail = checker.open_transaction().is_none().then(|| tail.clone());
-            self.push((bytes, definitions, units, tail))?;
+            self.push(New { bytes, definitions, units, tail })?;
         }
         match aborted {
             Some(aborted) => Err(aborted),
@@ -157,10 +170,7 @@ impl Backlog {
     }
 
     /// Appends a piece, waiting for room. `false`: nobody wants it.
-    fn push(
-        &self,
-        (bytes, definitions, units, tail): (Vec<u8>, Vec<(u64, Vec<u8>)>, u64, Option<Tail>),
-    ) -> Result<bool> {
+    fn push(&self, New { bytes, definitions, units, tail }: New) -> Result<bool> {
         let mut state = self.lock();
         loop {
             if state.closed {

@@ -9,3 +9,4 @@ mod hosts;
 mod kills;
 mod peers;
 mod stdio;
+mod wire;

@@ -85,7 +85,7 @@ pub(super) fn push(arguments: &PushArguments) -> Result<()> {
             return Err(Error::usage("push reads frames from standard input, which is a terminal")
                 .hint("rlog-extract SOURCE | rlog-ship push --to ADDRESS; or name a queue"));
         }
-        crate::sys::pipe::enlarge(&std::io::stdin());
+        crate::sys::pipe::enlarge(std::io::stdin());
         Origin::Input
     } else {
         let reader = match arguments.reader.as_deref() {
@@ -135,7 +135,7 @@ pub(super) fn pull(arguments: &PullArguments) -> Result<()> {
             return Err(Error::usage("frames are not for a terminal")
                 .hint("pipe them into `rlog-dump -` or `rlog-queue put`; `--force` writes them all the same"));
         }
-        crate::sys::pipe::enlarge(&std::io::stdout());
+        crate::sys::pipe::enlarge(std::io::stdout());
         Goal::Output(arguments.cursor.clone())
     } else {
         cursor = arguments.cursor.as_deref().map(Cursor::open).transpose()?;

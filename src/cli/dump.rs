@@ -104,6 +104,9 @@ its checksums. In a binary log the next event is believed by its type, its size,
 several events that follow each other); what is left of the transaction that was hit is passed over, up to the next GTID or BEGIN. A missing file, an INCIDENT
 event and an event that this version does not know are problems like others.
 
+A frame with a wrong checksum ends SQLite's log, for SQLite as for rlog: it may be a write that was never finished. When frames behind it lead on to a commit, it was none, and
+`--verify` and `--salvage` say so with 65.
+
 `--verify` lists each problem with its offset, the transaction that is lost with it, and where reading goes on, and then the ranges that are proven contiguous. What cannot
 be verified is said: a log without checksums proves only that it makes sense.
 

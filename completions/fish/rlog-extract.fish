@@ -8,6 +8,8 @@ complete -c rlog-extract -l report-name -d 'Name to show in the server\'s SHOW R
 complete -c rlog-extract -l connect-retry -d 'Longest pause between two tries to connect; the first is a tenth of a second, and it doubles' -r
 complete -c rlog-extract -l retry-count -d 'How often in a row connecting may fail before it ends with 75; without it 10, with --follow for ever' -r
 complete -c rlog-extract -l net-timeout -d 'A server that says nothing for so long is taken for gone' -r
+complete -c rlog-extract -l handover -d 'Go on with this server when SOURCE is gone for good (--retry-count)' -r
+complete -c rlog-extract -l snapshot-sessions -d 'Sessions that read a server\'s rows at the same time, all at one position' -r
 complete -c rlog-extract -l shadow -d 'A copy of the database at the confirmed position, to bridge gaps (SQLite)' -r -F
 complete -c rlog-extract -l schema -d 'CREATE TABLE statements, for logs without column names' -r -F
 complete -c rlog-extract -l key-file -d 'Keys of encrypted MariaDB logs, in the format of file_key_management' -r -F
@@ -35,7 +37,7 @@ complete -c rlog-extract -l config -d 'Configuration file, rlog.toml(5)' -r -F
 complete -c rlog-extract -l no-annotate -d 'Leave out the SQL text that caused rows'
 complete -c rlog-extract -l once -d 'Read what is there when it starts, then end (the default)'
 complete -c rlog-extract -s f -l follow -d 'Wait for more at the end, through rotations'
-complete -c rlog-extract -l snapshot -d 'Write the existing rows first, then the log from exactly there (live SQLite databases)'
+complete -c rlog-extract -l snapshot -d 'Write the existing rows first, then the log from exactly there (SQLite databases and servers)'
 complete -c rlog-extract -l resnapshot -d 'Write the existing rows anew, whatever is confirmed'
 complete -c rlog-extract -l no-turnover -d 'Never make the source start its log again'
 complete -c rlog-extract -l semi-sync -d 'Acknowledge to a semi-synchronous server what --confirm says is durable'

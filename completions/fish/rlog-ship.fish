@@ -32,7 +32,7 @@ complete -c rlog-ship -n "__fish_rlog_ship_needs_command" -f -a "pull" -d 'Recei
 complete -c rlog-ship -n "__fish_rlog_ship_needs_command" -f -a "serve" -d 'Let other hosts push into a queue and pull from it'
 complete -c rlog-ship -n "__fish_rlog_ship_needs_command" -f -a "keygen" -d 'Make a key pair, or show the public half of one'
 complete -c rlog-ship -n "__fish_rlog_ship_using_subcommand push" -l to -d 'Where to: tls://HOST[:PORT][/CHANNEL], ssh://[USER@]HOST[:PORT][/QUEUE], or exec:PROGRAM ARGUMENTS' -r
-complete -c rlog-ship -n "__fish_rlog_ship_using_subcommand push" -l from -d 'As QUEUE' -r
+complete -c rlog-ship -n "__fish_rlog_ship_using_subcommand push" -l from -d 'As QUEUE; the operand wins' -r
 complete -c rlog-ship -n "__fish_rlog_ship_using_subcommand push" -l cursor -d 'Keep the position that is durable over there in FILE, replaced atomically' -r -F
 complete -c rlog-ship -n "__fish_rlog_ship_using_subcommand push" -l reader -d 'Name of the reader that is registered in the queue [default: push-HOST-PORT]' -r
 complete -c rlog-ship -n "__fish_rlog_ship_using_subcommand push" -l channel -d 'Channel, here and, unless the address names another, over there' -r

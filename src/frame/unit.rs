@@ -60,7 +60,9 @@ pub(super) struct Units {
     now: Option<Unit>,
     buffers: Vec<Vec<u8>>,
     // Boxes, since they move from hand to hand.
+    #[allow(clippy::vec_box)]
     begins: Vec<Box<Begin>>,
+    #[allow(clippy::vec_box)]
     commits: Vec<Box<Commit>>,
     measured: Vec<Vec<Measured>>,
 }
@@ -158,7 +160,7 @@ mod tests {
             writer.definition(number, b"table");
             let mut commit = Commit { end: Coordinate(number + 1), gtid, ..Commit::default() };
             writer.commit(Kind::Commit, &mut commit);
-            assert!(writer.len() > 0 && writer.bytes().is_empty());
+            assert!(!writer.is_empty() && writer.bytes().is_empty());
             let mut seen = Vec::new();
             while let Some(unit) = writer.next_unit() {
                 seen.push(format!("{unit:?}"));

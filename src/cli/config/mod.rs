@@ -220,7 +220,7 @@ impl File<'_> {
         let known = keys();
         let Some(found) = known.get(name.as_str()) else {
             let wrong = self.wrong(Some(key.span()), &format!("`{place}` is not known"));
-            return Err(match keys::nearest(&known, &name) {
+            return Err(match keys::nearest(known, &name) {
                 Some(near) => wrong.hint(format!("did you mean `{near}`? rlog.toml(5) lists the keys")),
                 None => wrong.hint("rlog.toml(5) lists the keys"),
             });

@@ -326,7 +326,10 @@ impl ImagePlan {
                 if plan.key_columns == 1 && item.shown {
                     keys.only = member;
                 } else {
-                    pen.buffer(|out| Some(keys.add(out.get(member)?)))?;
+                    pen.buffer(|out| {
+                        keys.add(out.get(member)?);
+                        Some(())
+                    })?;
                 }
             }
             if !item.shown {

@@ -675,7 +675,7 @@ mod tests {
 
     #[test]
     fn every_byte_of_any_event_belongs_to_one_field_however_it_is_cut() {
-        let mut query = vec![9, 0, 0, 0, 1, 0, 0, 0, 4, 0, 0, 16, 0];
+        let mut query = vec![9, 0, 0, 0, 1, 0, 0, 0, 4, 0, 0, 17, 0];
         query.extend_from_slice(&[0, 0, 0, 0, 0, 3, 1, 0, 1, 0, 4, 33, 0, 33, 0, 8]);
         query.extend_from_slice(b"\0shop\0select 1");
         let map = b"\x03\0\0\0\0\0\x01\0\x04shop\0\x01t\0\x02\x03\x0f\x02\xd0\x07\x02\x04\x08\x02id\x04name";

@@ -26,6 +26,7 @@ mod report;
 #[path = "../../tests/common/server.rs"]
 mod server;
 mod ship;
+mod sqlite;
 
 /// What the environment asks for.
 pub struct Settings {
@@ -60,11 +61,12 @@ fn main() -> Result<()> {
             "ship" => ship::run(&settings)?,
             "live-log" => live::log(&settings)?,
             "live-snapshot" => live::snapshot(&settings)?,
+            "sqlite-source" => sqlite::run(&settings)?,
             "apply-sqlite" => apply::sqlite(&settings)?,
             "apply-mariadb" => apply::mariadb(&settings)?,
             "apply-mariadb-bulk" => apply::mariadb_bulk(&settings)?,
             other => bail!(
-                "no suite is called {other}; there are: logs, decode, queue, queue-backends, ship, apply-sqlite, apply-mariadb, apply-mariadb-bulk, live-log, live-snapshot"
+                "no suite is called {other}; there are: logs, decode, queue, queue-backends, ship, apply-sqlite, apply-mariadb, apply-mariadb-bulk, live-log, live-snapshot, sqlite-source"
             ),
         }
     }

@@ -23,6 +23,7 @@ mod hex;
 mod input;
 mod json;
 pub mod moment;
+mod orphan;
 mod output;
 mod pen;
 mod scan;

@@ -253,6 +253,14 @@ impl Report {
         out: &mut Output<'_>,
         note: &mut dyn FnMut(&str),
     ) -> Result<()> {
+        if let Operand::Logs(paths) = operand
+            && let [path] = paths.as_slice()
+            && super::orphan::is_one(path)
+        {
+            super::orphan::salvage(path, out, note)?;
+            self.count(Class::Damage);
+            return Ok(());
+        }
         let (mut input, failed) = Input::mapped(operand, opening)?;
         let told = input.take_problems();
         let bytes = input.bytes();

@@ -88,3 +88,68 @@ fn a_database_without_a_log_is_an_empty_stream() {
     replica.take(&bytes);
     assert!(replica.ended && replica.transactions == 0);
 }
+
+fn dump(arguments: &[&str], path: &std::path::Path) -> std::process::Output {
+    std::process::Command::new(env!("CARGO_BIN_EXE_rlog-dump")).args(arguments).arg(path).output().unwrap()
+}
+
+/// The log alone survives: its pages are shown for what they are, and nothing is claimed about what was before.
+#[test]
+fn a_log_without_its_database_shows_what_its_pages_hold() {
+    let (dir, rest) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let setup = Setup { seed: 1, page_size: 512, encoding: "UTF-16le", auto_vacuum: 0, reserved: 0, cache_pages: 2000 };
+    let (db, _) = open_pair(&setup, dir.path());
+    db.execute_batch("CREATE TABLE kept(id INTEGER PRIMARY KEY, what); INSERT INTO kept VALUES (1, 'before')").unwrap();
+    db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    db.execute_batch("INSERT INTO kept VALUES (2, 'größer'), (3, x'00ff')").unwrap();
+    db.execute_batch("CREATE TABLE other(a); INSERT INTO other VALUES ('in a table that the log names')").unwrap();
+    let log = rest.path().join("lost.db-wal");
+    std::fs::copy(dir.path().join("source.db-wal"), &log).unwrap();
+    let refused = dump(&[], &log);
+    assert_eq!(refused.status.code(), Some(66));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--salvage"));
+    let salvaged = dump(&["--salvage"], &log);
+    let shown = String::from_utf8(salvaged.stdout).unwrap();
+    assert_eq!(salvaged.status.code(), Some(65), "{}", String::from_utf8_lossy(&salvaged.stderr));
+    assert!(shown.contains("Pages have no base"), "{shown}");
+    assert!(shown.contains("leaf of a table other"), "{shown}");
+    assert!(shown.contains("'in a table that the log names'") && shown.contains("rowid 3: NULL, 0x00ff"), "{shown}");
+    // Cut, and with a byte changed: what is whole before it is still shown.
+    let mut bytes = std::fs::read(&log).unwrap();
+    let last = bytes.len() - 100;
+    bytes[last] ^= 1;
+    std::fs::write(&log, &bytes).unwrap();
+    let salvaged = dump(&["--salvage"], &log);
+    assert_eq!(salvaged.status.code(), Some(65));
+    assert!(String::from_utf8_lossy(&salvaged.stdout).contains("rowid 3: NULL, 0x00ff"));
+}
+
+/// What `--undo` prints, run in the source, gives back what was before.
+#[test]
+fn undoing_the_transactions_of_a_log_gives_the_source_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let setup = Setup { seed: 2, page_size: 1024, encoding: "UTF-8", auto_vacuum: 0, reserved: 0, cache_pages: 2000 };
+    let (db, _) = open_pair(&setup, dir.path());
+    db.execute_batch(
+        "CREATE TABLE plain(a, b TEXT, c REAL); CREATE TABLE keyed(id INTEGER PRIMARY KEY, u UNIQUE, g AS (u || '!') STORED);
+         CREATE TABLE without(k TEXT, n INT, v, PRIMARY KEY(k, n)) WITHOUT ROWID;
+         WITH RECURSIVE s(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM s WHERE x < 200)
+           INSERT INTO plain SELECT x, 'text ''of'' ' || x, x / 3.0 FROM s;
+         INSERT INTO keyed(id, u) SELECT a, b FROM plain; INSERT INTO without SELECT b, a, zeroblob(a * 9) FROM plain;",
+    )
+    .unwrap();
+    db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    let before = replay::contents(&db, true);
+    db.execute_batch(
+        "UPDATE plain SET b = NULL, c = -c WHERE a % 3 = 0; DELETE FROM plain WHERE a % 5 = 0; INSERT INTO plain VALUES (1, 2, 3);
+         UPDATE keyed SET u = u || 'x' WHERE id % 2; DELETE FROM keyed WHERE id > 150; INSERT INTO keyed(u) VALUES (x'00'), (1e300);
+         UPDATE without SET v = k WHERE n < 20; DELETE FROM without WHERE n > 190; INSERT INTO without VALUES ('new', 1, NULL);",
+    )
+    .unwrap();
+    assert_ne!(before, replay::contents(&db, true));
+    let undo = dump(&["--format", "sql", "--undo", "--dialect", "sqlite"], &dir.path().join("source.db-wal"));
+    assert_eq!(undo.status.code(), Some(0), "{}", String::from_utf8_lossy(&undo.stderr));
+    let sql = String::from_utf8(undo.stdout).unwrap();
+    db.execute_batch(&sql).unwrap_or_else(|error| panic!("{error}\n{sql}"));
+    assert_eq!(before, replay::contents(&db, true));
+}

@@ -21,6 +21,7 @@ pub mod decode;
 pub mod events;
 mod keys;
 pub mod live;
+pub mod orphan;
 pub mod page;
 pub mod pagemap;
 pub mod pair;

@@ -9,7 +9,7 @@
 //! frame, also inside a transaction.
 //!
 //! The parts: [`header`] (the 36 bytes before every payload), [`fields`] (how envelope payloads are written),
-//! [`envelope`] (their meaning), [`segment`] (a queue's own frames), [`position`] (txids, coordinates and their printable form), [`writer`], [`reader`], [`unit`] (a stream within one process)
+//! [`envelope`] (their meaning), [`segment`] (a queue's own frames), [`position`] (txids, coordinates and their printable form), [`writer`], [`reader`], [`mod@unit`] (a stream within one process)
 //! and [`check`] (the state machine that every reader of a stream applies: nesting, counts, digests, contiguity).
 //!
 //! Promises: the same calls give the same bytes, whatever the size of the buffers; no length of the input is

@@ -22,7 +22,7 @@
 //! that a passed-over transaction brought are stored before the next new unit.
 //!
 //! Bytes are not copied on their way: a chunk of whole, checked frames is cut into runs of what is new, and a run is
-//! written from the buffer it was read into. [`put`] reads and checks in a second thread, and syncs in a third: while one batch is
+//! written from the buffer it was read into. [`put()`] reads and checks in a second thread, and syncs in a third: while one batch is
 //! being synced, the next is judged and written. One sync serves all that has arrived meanwhile.
 
 use std::collections::BTreeMap;
@@ -56,7 +56,7 @@ pub struct Options {
     pub sync_bytes: u64,
     /// Wait before a transaction while the channel occupies more than this many bytes.
     pub space_limit: Option<u64>,
-    /// Ends the work: whole units are made durable, then [`put`] returns.
+    /// Ends the work: whole units are made durable, then [`put()`] returns.
     pub stop: Arc<AtomicBool>,
     /// The queue's address as the user gave it, for hints.
     pub address: String,
@@ -111,7 +111,7 @@ enum Mode {
     Store,
 }
 
-/// The judgement. [`put`] drives it from a pipe; tests drive it from slices.
+/// The judgement. [`put()`] drives it from a pipe; tests drive it from slices.
 pub struct Intake<'a> {
     writer: Box<dyn Writer>,
     options: Options,

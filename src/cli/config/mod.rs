@@ -5,8 +5,8 @@
 //! [channel.orders]           what belongs to one channel                    [channel.orders.apply]
 //! ```
 //!
-//! A key is a long option of a tool ([`keys`]), or one of the three places `source`, `queue` and `target`. The file is merged into the
-//! tool's definition before the arguments are parsed ([`merge`]): a key becomes the default of its option, so that what is typed
+//! A key is a long option of a tool ([`mod@keys`]), or one of the three places `source`, `queue` and `target`. The file is merged into the
+//! tool's definition before the arguments are parsed ([`mod@merge`]): a key becomes the default of its option, so that what is typed
 //! wins, and a place is put where the operand is missing. No tool knows whether a value was typed or configured, and every
 //! value is checked by the option's own parser, in every section, whatever the tool that happens to run.
 //!

@@ -14,7 +14,7 @@
 //!
 //! - [`Gather`] cuts what a writer is given into records.
 //! - [`LogReader`] reads the records of any [`Log`] as a queue's reader, and finds places.
-//! - [`verify`] checks all that a log holds.
+//! - [`mod@verify`] checks all that a log holds.
 
 use std::collections::HashMap;
 use std::fmt::Debug;

@@ -369,7 +369,7 @@ impl<L: Log> LogReader<L> {
         Ok(())
     }
 
-    /// For [`super::verify`]: goes on with the record behind `record`, whatever was wrong with it. Its head says what held there.
+    /// For [`mod@super::verify`]: goes on with the record behind `record`, whatever was wrong with it. Its head says what held there.
     pub fn skip_to(&mut self, record: u64, tail: Tail) -> Result<()> {
         self.record = record;
         self.inside = false;
@@ -394,7 +394,7 @@ impl<L: Log> LogReader<L> {
         &mut self.log
     }
 
-    /// The next frame's kind, for [`super::verify`]; `None` at the end.
+    /// The next frame's kind, for [`mod@super::verify`]; `None` at the end.
     pub fn step(&mut self) -> Result<Option<(Option<Kind>, u64)>> {
         Ok(self.take()?.map(|taken| (taken.header.known_kind(), taken.offset)))
     }

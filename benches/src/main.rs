@@ -17,6 +17,7 @@ mod decode;
 mod live;
 mod logs;
 mod measure;
+mod memory;
 #[allow(dead_code, reason = "the tests' harness; the benchmarks use a part of it")]
 #[path = "../../tests/common/nats.rs"]
 mod nats;
@@ -53,6 +54,7 @@ fn main() -> Result<()> {
         match suite.as_str() {
             "logs" => show_logs(&settings)?,
             "decode" => decode::run(&settings)?,
+            "memory" => memory::run(&settings)?,
             "queue" => {
                 queue::run(&settings)?;
                 queue::backends(&settings)?;
@@ -66,7 +68,7 @@ fn main() -> Result<()> {
             "apply-mariadb" => apply::mariadb(&settings)?,
             "apply-mariadb-bulk" => apply::mariadb_bulk(&settings)?,
             other => bail!(
-                "no suite is called {other}; there are: logs, decode, queue, queue-backends, ship, apply-sqlite, apply-mariadb, apply-mariadb-bulk, live-log, live-snapshot, sqlite-source"
+                "no suite is called {other}; there are: logs, decode, memory, queue, queue-backends, ship, apply-sqlite, apply-mariadb, apply-mariadb-bulk, live-log, live-snapshot, sqlite-source"
             ),
         }
     }

@@ -32,7 +32,7 @@ use crate::frame::{Checker, Coordinate, Frame, SliceFrames, Step, flags};
 /// Distance of the offsets that are kept of a file, in bytes.
 const BLOCK_BYTES: u64 = 4 << 20;
 /// Most keys of selected rows that are remembered.
-const KEYS_MAX: usize = 2_000_000;
+const KEYS_MAX: usize = 1_800_000;
 /// Most rows that are listed as changed later.
 const LISTED_MAX: usize = 1_000;
 
@@ -131,7 +131,10 @@ impl Index {
         let mut checker = Checker::new();
         let mut records = RecordReader::new();
         let mut frames = SliceFrames::new(bytes, 0);
-        let mut keys: HashSet<u64, BuildHasherDefault<DefaultHasher>> = HashSet::default();
+        // With room from the start: growing would need half as much again for a moment. Where nothing is left out there is nothing to compare with.
+        let room = if selection.is_everything() { 0 } else { KEYS_MAX };
+        let mut keys: HashSet<u64, BuildHasherDefault<DefaultHasher>> =
+            HashSet::with_capacity_and_hasher(room, BuildHasherDefault::default());
         let mut reached = Reached::default();
         let mut time_us = 0;
         let mut tables_seen = 0;
@@ -209,6 +212,7 @@ impl Index {
         keys: &mut HashSet<u64, BuildHasherDefault<DefaultHasher>>,
         scratch: &mut Vec<u8>,
     ) -> Result<()> {
+        let everything = selection.is_everything();
         while let Some((kind, body)) = records.next()? {
             let Some(op) = RowsOp::of_record(kind) else {
                 self.refuse(kind, body, txid, selected, selection)?;
@@ -227,6 +231,9 @@ impl Index {
             while let Some(row) = iter.next()? {
                 if of_op && selection.row(&row, &table, scratch)? {
                     self.hits += 1;
+                    if everything {
+                        continue;
+                    }
                     if keys.len() < KEYS_MAX {
                         keys.extend(row_keys(&row, &table));
                     } else {

@@ -2,7 +2,7 @@
 //!
 //! A [`Source`] is driven by [`Source::step`]: each call appends some hundred kilobytes of frames to the writer and returns. The
 //! caller drains the writer when it likes; no byte depends on when. `rlog-extract` writes them to standard output, `rlog-dump`
-//! reads them in memory. The source writes the stream header, definitions, transactions, progress and the end;
+//! reads them in memory, as [`crate::frame::Unit`]s. The source writes the stream header, definitions, transactions, progress and the end;
 //! the caller writes the `abort` frame when `step` fails, since only it knows what else may fail.
 //!
 //! [`open`] recognises what an input is by its first bytes.

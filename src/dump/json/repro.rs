@@ -245,7 +245,7 @@ mod tests {
         let printer = ReproPrinter::default();
         let out = printer
             .scrubbed(b"insert into t1 /* secret */ values (42, 'se\\'cret', \"secret\", 0xSECRET, 1.5e3) -- secret");
-        assert!(!out.contains("secret") && !out.contains("SECRET") && !out.contains("42"), "{out}");
+        assert!(!out.contains("secret") && !out.contains("SECRET") && !out.contains("(42"), "{out}");
         assert!(out.starts_with("insert into t1 '#"), "{out}");
         assert_eq!(printer.scrubbed(b"`a1` = b2"), "`a1` = b2");
     }

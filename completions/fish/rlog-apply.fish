@@ -53,8 +53,8 @@ stop\t'Stop (80)'"
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l triggers -d 'Let the target\'s triggers fire for applied rows: `fire`' -r -f -a "fire\t''
 off\t''"
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l cursor -d 'Keep the applied position in FILE, replaced atomically: what `rlog-extract --confirm @FILE` goes by' -r -F
-complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l delay -d 'Stay behind the source by this many seconds' -r
-complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l lock-wait -d 'Wait so many seconds for another run of the channel' -r
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l delay -d 'Stay behind the source by this long: `30`, `90s`, `15m`, `2h`' -r
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l lock-wait -d 'Wait this long for another run of the channel' -r
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l progress -d 'Show progress' -r -f -a "auto\t'On a terminal, and not with --follow'
 always\t'Always'
 never\t'Never'"
@@ -94,7 +94,7 @@ complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand last" -l config -d
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand last" -s h -l help -d 'Print help'
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand wait" -l channel -d 'The channel' -r
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand wait" -l position -d 'The position: as rlog prints it, or FILE:OFFSET as the server does' -r
-complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand wait" -l timeout -d 'Seconds; 0 waits for ever' -r
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand wait" -l timeout -d 'How long: `30`, `90s`, `15m`; 0 waits for ever' -r
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand wait" -l config -d 'Configuration file, rlog.toml(5)' -r -F
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand wait" -s h -l help -d 'Print help'
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand skip" -l channel -d 'The channel' -r
@@ -108,7 +108,7 @@ complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand errors" -l channel
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand errors" -l config -d 'Configuration file, rlog.toml(5)' -r -F
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand errors" -s h -l help -d 'Print help'
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand compare" -l channel -d 'The channel through which the target follows the source, which may be at work' -r
-complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand compare" -l timeout -d 'How many seconds the target may take to come up to the source' -r
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand compare" -l timeout -d 'How long the target may take to come up to the source' -r
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand compare" -l looks -d 'How often to look at differences before they are reported; 1 without --channel, else 3' -r
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand compare" -l ranges -d 'Ranges of rows that are listed for one table at most' -r
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand compare" -l tables -d 'Only these tables: globs over `database.table`, or over the table alone' -r

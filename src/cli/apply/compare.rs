@@ -1,11 +1,14 @@
 //! `rlog-apply compare`: arguments and report.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
-use super::{open_to_look, print_lines, seconds};
+use super::{open_to_look, print_lines};
 use crate::apply::compare::{self, KeyValues, Report};
 use crate::apply::rules::Rules;
 use crate::cli::filters::Filters;
+use crate::cli::units;
 use crate::error::{Class, Error, Result};
 use crate::event::filter::TableFilter;
 use crate::queue;
@@ -41,9 +44,9 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "NAME")]
     channel: Option<String>,
 
-    /// How many seconds the target may take to come up to the source
-    #[arg(long, value_name = "SECONDS", default_value_t = 60.0, requires = "channel")]
-    timeout: f64,
+    /// How long the target may take to come up to the source
+    #[arg(long, value_name = "TIME", default_value = "60", value_parser = units::duration, requires = "channel")]
+    timeout: Duration,
 
     /// How often to look at differences before they are reported; 1 without --channel, else 3
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -76,7 +79,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         rules: Rules::new(TableFilter::new(arguments.filters.rules()?)?),
         qualify: arguments.qualify,
         channel,
-        timeout: seconds(arguments.timeout, "timeout")?,
+        timeout: arguments.timeout,
         looks,
     };
     let mut source = open_to_look(&arguments.source)?;

@@ -21,7 +21,7 @@ use crate::apply::rules::Rules;
 use crate::apply::state::{Reached, facts};
 use crate::apply::{self, status};
 use crate::cli::filters::Filters;
-use crate::cli::{Manual, Tool};
+use crate::cli::{Manual, Tool, units};
 use crate::dump::moment;
 use crate::error::{Class, Error, Result};
 use crate::event::filter::TableFilter;
@@ -247,13 +247,13 @@ struct RunArguments {
     #[arg(long, value_name = "FILE")]
     cursor: Option<PathBuf>,
 
-    /// Stay behind the source by this many seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
-    delay: f64,
+    /// Stay behind the source by this long: `30`, `90s`, `15m`, `2h`
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = units::duration)]
+    delay: Duration,
 
-    /// Wait so many seconds for another run of the channel
-    #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
-    lock_wait: f64,
+    /// Wait this long for another run of the channel
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = units::duration)]
+    lock_wait: Duration,
 
     /// Report what would be done and whether it can be, and change nothing
     #[arg(long)]
@@ -319,9 +319,9 @@ struct WaitArguments {
     #[arg(long, value_name = "POSITION")]
     position: String,
 
-    /// Seconds; 0 waits for ever
-    #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
-    timeout: f64,
+    /// How long: `30`, `90s`, `15m`; 0 waits for ever
+    #[arg(long, value_name = "TIME", default_value = "0", value_parser = units::duration)]
+    timeout: Duration,
 }
 
 #[derive(clap::Args, Debug)]
@@ -391,10 +391,6 @@ fn run(matches: &clap::ArgMatches) -> Result<()> {
         Verb::Errors(place) => print_errors(&place),
         Verb::Compare(arguments) => compare::run(&arguments),
     }
-}
-
-fn seconds(value: f64, what: &str) -> Result<Duration> {
-    Duration::try_from_secs_f64(value).map_err(|_| Error::usage(format!("--{what} {value} is no number of seconds")))
 }
 
 /// A file of frames, a queue or standard input.
@@ -468,12 +464,12 @@ fn options(arguments: &RunArguments) -> Result<Options> {
         },
         rules: Rules::new(TableFilter::new(rules.clone())?),
         retries: arguments.retries,
-        delay: seconds(arguments.delay, "delay")?,
+        delay: arguments.delay,
         dead_letter: arguments.dead_letter.clone(),
         cursor: arguments.cursor.clone(),
         same_server_id: arguments.same_server_id,
         replace: arguments.replace,
-        lock_wait: seconds(arguments.lock_wait, "lock-wait")?,
+        lock_wait: arguments.lock_wait,
         settings: Settings {
             rewrites: rules.rewrite_db.clone(),
             check_before: arguments.check_before,
@@ -615,7 +611,7 @@ fn wait(arguments: &WaitArguments) -> Result<()> {
     let at = coordinate(&arguments.position)?
         .ok_or_else(|| Error::usage(format!("--position {} is no position", arguments.position)))?;
     let channel = queue::fold_name("channel", &arguments.place.channel)?;
-    let timeout = seconds(arguments.timeout, "timeout")?;
+    let timeout = arguments.timeout;
     let started = Instant::now();
     let mut target = open_to_look(&arguments.place.target)?;
     let mut idle_rounds = 0;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use rlog::error::{Class, Error, Result};
 use rlog::frame::{Coordinate, Position};
 use rlog::queue::intake::{Intake, Options};
-use rlog::queue::{self, Address, Next, Queue, ReadFrom, ReadMode, Tail, Writer, WriterOptions};
+use rlog::queue::{self, Address, Mark, Next, Queue, ReadFrom, ReadMode, Tail, Writer, WriterOptions};
 use rlog::sys::sim::{Choose, Every, Fault, Plant, Seeded, SimDisk};
 use rlog::sys::{Vfs, planted};
 
@@ -29,7 +29,7 @@ struct Workload {
     pieces: Vec<usize>,
     seen: Vec<Seen>,
     segment_bytes: u64,
-    /// A reader registers, acknowledges what is held after each piece, and purges.
+    /// A reader registers, lags a piece behind with its acknowledgements, and purges.
     purging: bool,
 }
 
@@ -61,8 +61,10 @@ impl Workload {
 struct Told {
     /// Highest position acknowledged by put.
     acked: Option<Coordinate>,
-    /// Highest sequence acknowledged by the reader.
+    /// Highest sequence that the reader has acknowledged, or was about to when it died.
     read: u64,
+    /// What it has read, which it acknowledges the next time.
+    seen: Option<Mark>,
 }
 
 /// A bug in the writer, to prove that the tests find it.
@@ -185,15 +187,15 @@ fn process(disk: &SimDisk, work: &Workload, told: &mut Told, bug: Bug) -> Result
     result.map(|_| ())
 }
 
-/// The reader's side: everything that is readable is applied and acknowledged.
+/// The reader's side: what was read the time before is acknowledged, so that purge always has something that it must leave.
 fn acknowledge(queue: &dyn Queue, told: &mut Told) -> Result<()> {
     let mut reader =
         queue.reader(&ReadFrom::Acknowledged("target".into()), ReadMode { durable_only: true, ..ReadMode::ONCE })?;
     while let Next::Frame(_) = reader.next()? {}
-    let mark = reader.mark();
-    if mark.sequence > 0 {
+    let before = told.seen.replace(reader.mark());
+    if let Some(mark) = before.filter(|mark| mark.sequence > 0 && mark.sequence >= told.read) {
+        told.read = mark.sequence;
         queue.ack("target", &mark)?;
-        told.read = told.read.max(mark.sequence);
     }
     queue.purge(false)?;
     Ok(())

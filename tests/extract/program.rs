@@ -53,9 +53,8 @@ fn a_failure_travels_down_the_pipe_even_before_the_stream_began() {
 
 #[test]
 fn sources_of_later_versions_are_refused_by_name() {
-    for address in ["mysql://root@localhost", "postgres://localhost/db"] {
-        rlog("rlog-extract").arg(address).assert().code(69).stderr(contains("not built yet"));
-    }
+    rlog("rlog-extract").arg("postgres://localhost/db").assert().code(69).stderr(contains("not built yet"));
+    rlog("rlog-extract").arg("mysql://root@127.0.0.1:1").assert().code(75).stderr(contains("127.0.0.1:1"));
     rlog("rlog-extract").args(["--config", "/no/such/rlog.toml", "-"]).assert().code(66);
     rlog("rlog-extract").args(["--after", "", "-"]).assert().code(64);
     rlog("rlog-extract").args(["-", "other"]).assert().code(64);

@@ -68,7 +68,11 @@ fn overlapping_cron_lines_do_everything_once() {
     std::thread::scope(|scope| {
         for number in 0..12 {
             let line = &lines[number % 3];
-            scope.spawn(move || silently(line));
+            // Two live readers have one server id, and the server keeps the later one: the other says so, and leaves with 75.
+            scope.spawn(move || match number % 3 {
+                1 => drop(shell(line).assert().success().stdout("")),
+                _ => silently(line),
+            });
         }
     });
     silently(&lines[0]);
@@ -93,7 +97,9 @@ fn a_source_that_is_away_is_tried_again_and_another_mistake_is_told() {
     silently(&lines[1]);
     silently(&lines[2]);
     assert_eq!(held(&target), 2);
-    // Not away, but gone for ever: a person has to know.
+    // Not away, but gone for ever: a person has to know. (Nothing is purged that a connection still reads, so these are ended first.)
+    server.stop();
+    server.start();
     server.sql("flush binary logs; insert into shop.t values (3, 'three'); flush binary logs; insert into shop.t values (4, 'four')");
     let (last, _) = server.log_position();
     server.sql(&format!("purge binary logs to '{last}'"));

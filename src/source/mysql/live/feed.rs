@@ -37,6 +37,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const CONFIRM_PAUSE: Duration = Duration::from_millis(1);
 /// The server cannot read the log that was asked for.
 const ER_MASTER_FATAL: u16 = 1236;
+/// A connection with the same server id has taken this one's place (MariaDB).
+const ER_SLAVE_SAME_ID: u16 = 4052;
 /// Half the range of a position in a header.
 const HALF: u64 = 1 << 31;
 
@@ -220,6 +222,13 @@ impl ServerFeed {
         if let Some(semi) = &mut self.semi_sync {
             // The server forgets what it waited for.
             semi.pending.clear();
+        }
+        // Two with one id would turn each other out for ever: this one leaves, and whoever repeats it finds out whether it may stay.
+        // MariaDB has a number for it (ER_SLAVE_SAME_ID), MySQL the words alone.
+        if code == ER_SLAVE_SAME_ID || code == ER_MASTER_FATAL && error.what().contains("same server_uuid/server_id") {
+            return Err(error.with_class(Class::TryAgain).hint(
+                "another reader with this server id is at work: let it end, or give this one a --server-id of its own",
+            ));
         }
         // A log that cannot be read may have been purged or reset: connecting again finds that out, once.
         let may_pass = error.class() == Class::TryAgain || code == ER_MASTER_FATAL && self.tries == 0;

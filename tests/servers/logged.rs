@@ -76,7 +76,9 @@ fn the_log_of_a_target_says_what_came_through_its_applier() {
             let text = line.to_string();
             assert!(!text.contains("rlog_applied") && !text.contains("rlog_channel"), "{name}: {text}");
         }
-        let came = vec![Value::String(uuid)];
+        // The server that first executed it, then the target that it was applied to.
+        let born = format!("server-{}", source.value("select @@server_id"));
+        let came = vec![Value::String(born), Value::String(uuid)];
         assert_eq!(shown, [(1, came.clone()), (2, came), (3, vec![])], "{name} {format}");
     }
 }

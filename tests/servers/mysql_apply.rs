@@ -126,7 +126,7 @@ fn every_type_arrives_through_the_queue() {
 #[test]
 fn an_applier_that_is_killed_again_and_again_applies_everything_once() {
     let source = source();
-    load(&source, 600);
+    load(&source, 1200);
     let dir = scratch();
     let queue = dir.path().join("q");
     fill(&source, &queue);
@@ -143,7 +143,8 @@ fn an_applier_that_is_killed_again_and_again_applies_everything_once() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        std::thread::sleep(Duration::from_millis(20 + (random >> 33) % 150));
+        // Soon at first, so that it is killed on a fast machine; later and later, so that it ends on a slow one.
+        std::thread::sleep(Duration::from_millis(10 + (random >> 33) % (20 + 10 * round as u64)));
         let ended = child.try_wait().unwrap();
         let _ = child.kill();
         let output = child.wait_with_output().unwrap();

@@ -535,7 +535,10 @@ fn a_reader_makes_room_on_a_disk_that_is_full_to_the_last_byte() {
         let disk = disk.kill();
         disk.set_capacity(Some(disk.used()));
         let queue = open(&disk).unwrap();
-        acknowledge(&*queue, &mut told).unwrap_or_else(|error| panic!("{capacity}: {error}"));
+        // What is read the first time is acknowledged the second.
+        for _ in 0..2 {
+            acknowledge(&*queue, &mut told).unwrap_or_else(|error| panic!("{capacity}: {error}"));
+        }
         let status = queue.status().unwrap();
         assert!(status.readers[0].acked.sequence == told.read && told.read > 0, "{capacity}: {status:?}");
         assert!(status.first_sequence > 1, "{capacity}: nothing was purged: {status:?}");

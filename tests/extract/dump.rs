@@ -378,3 +378,18 @@ fn the_log_of_sqlite_is_dumped_directly_and_its_damage_is_told_from_an_unfinishe
     std::fs::write(&wal, &log[..log.len() - frame - 10]).unwrap();
     assert_eq!(of(&wal, Action::Verify, Format::Text).2, 0);
 }
+
+/// Found by the fuzzer: the stream header named no source then, which counted as a second problem.
+#[test]
+fn a_log_that_is_cut_inside_its_first_event_has_one_problem() {
+    let folder = crate::common::scratch();
+    let path = folder.path().join("bin.000009");
+    std::fs::write(&path, b"\xfebin\x4f\xff").unwrap();
+    for (option, said) in [("--salvage", "rlog-dump: 2 problems"), ("--verify", "2 problems")] {
+        let output = crate::common::rlog("rlog-dump").arg(option).arg(&path).output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&text);
+        assert_eq!(output.status.code(), Some(65), "{text}");
+        assert!(!text.contains(said) && text.contains("inside its first event"), "{text}");
+    }
+}

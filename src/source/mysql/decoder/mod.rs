@@ -449,6 +449,10 @@ impl Decoder {
         self.header.incarnation = self.incarnation;
         self.header.start = self.reached;
         self.header.gtid_state = self.gtids.text();
+        if self.header.source.is_empty() {
+            // Damage left no format event to say which of the two families it is.
+            self.header.source = self.format.family.name().into();
+        }
         if let Some(mut handover) = self.handover.take() {
             handover.to = self.incarnation;
             handover.start = self.reached;

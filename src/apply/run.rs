@@ -89,7 +89,14 @@ pub fn run(
             let loading = state.facts.contains_key(facts::LOADING);
             let place = if loading { queue::ReadFrom::Oldest } else { reached.place() };
             let mode = if options.follow { queue::ReadMode::FOLLOW } else { queue::ReadMode::ONCE };
-            let reader = queue.reader(&place, mode)?;
+            // Ranges without transactions behind the last transaction are applied and acknowledged too, so that they, and the transaction, may be
+            // purged at any moment: its evidence is compared if it is still held, and reading starts at the place that was reached.
+            let behind = reached.at.filter(|at| reached.position().is_some_and(|last| last.end < *at));
+            let reader = match (queue.reader(&place, mode), behind) {
+                (Err(error), Some(_)) if error.class() != Class::Gap => return Err(error),
+                (_, Some(at)) => queue.reader(&queue::ReadFrom::AfterCoordinate(at), mode)?,
+                (reader, None) => reader?,
+            };
             let name = queue.name();
             let within = same_file(queue.database(), target.database());
             acknowledge =

@@ -61,6 +61,9 @@ use super::{
 use channel::Channel;
 pub use channel::channels;
 
+/// How often a reader looks again at a queue that changes while it opens it.
+const LOOKS_MAX: u32 = 8;
+
 /// One channel of a queue in a directory.
 #[derive(Debug)]
 pub struct DirQueue {
@@ -92,7 +95,21 @@ impl Queue for DirQueue {
     }
 
     fn reader(&self, from: &ReadFrom, mode: ReadMode) -> Result<Box<dyn Reader>> {
-        Ok(Box::new(reader::DirReader::open(Arc::clone(&self.channel), from, mode)?))
+        // Between a look at the list and the opening of a segment a writer may purge it, or replace it when it recovers.
+        let mut looks = 0;
+        loop {
+            let before = self.channel.held_segments()?;
+            match reader::DirReader::open(Arc::clone(&self.channel), from, mode) {
+                Err(error)
+                    if matches!(error.class(), Class::Gap | Class::Damage)
+                        && looks < LOOKS_MAX
+                        && self.channel.held_segments()? != before =>
+                {
+                    looks += 1;
+                }
+                reader => return Ok(Box::new(reader?)),
+            }
+        }
     }
 
     fn locate(&self, position: &Position) -> Result<Option<Mark>> {

@@ -124,7 +124,6 @@ fn campaign(name: &str, kills: u64, target: &Target<'_>) {
         round += 1;
         target.forget();
         let _ = std::fs::remove_dir_all(&spool);
-        let mut odd = 0;
         loop {
             let started = Instant::now();
             let mut running = start(&log, &spool, target, &mut dice);
@@ -144,10 +143,7 @@ fn campaign(name: &str, kills: u64, target: &Target<'_>) {
             );
             // 66: the queue was not there yet. 75: its writer was killed.
             assert!(matches!(put, None | Some(0 | 75)), "{place}");
-            // An open defect: an applier that starts while put makes, recovers or purges a queue was seen to end with 65 or 81 where 66
-            // or 75 are meant. Nothing is lost by it, the same command goes on; so what is asked here is that it does not stay so.
-            odd = if matches!(applied, Some(65 | 81)) { odd + 1 } else { 0 };
-            assert!(odd < 4 && matches!(applied, None | Some(0 | 65 | 66 | 75 | 81)), "{place}");
+            assert!(matches!(applied, None | Some(0 | 66 | 75)), "{place}");
             let transactions = target.transactions();
             if [extracted, put, applied] == [Some(0); 3] {
                 whole = (whole + started.elapsed()) / 2;
@@ -168,7 +164,6 @@ fn a_pipeline_into_sqlite_killed_at_random_moments_applies_everything_once() {
 }
 
 #[test]
-#[ignore = "an open defect: with worker counts that change between runs (3 of 23) the target ends behind its own acknowledgement, 81 for good"]
 fn a_pipeline_into_mariadb_killed_at_random_moments_applies_everything_once() {
     let server = Server::new("mariadb-10.11").start();
     campaign("pipeline into MariaDB", kills(12, 12), &Target::MariaDb(&server));

@@ -7,6 +7,9 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use rlog::frame::FrameReader;
+use rlog::queue::{Next, ReadFrom, ReadMode, Reader};
+
 use crate::common::streams::{Seen, Stream, transactions};
 use crate::{Campaign, Dice, kills};
 
@@ -176,9 +179,12 @@ fn open(spool: &Path) -> rlog::error::Result<Box<dyn rlog::queue::Queue>> {
 
 /// What a reader sees; nothing is repaired.
 fn library_read(spool: &Path) -> rlog::error::Result<Vec<Seen>> {
-    use rlog::queue::{Next, ReadFrom, ReadMode};
     let queue = open(spool)?;
     let mut reader = queue.reader(&ReadFrom::Oldest, ReadMode::ONCE)?;
+    units(&mut *reader)
+}
+
+fn units(reader: &mut dyn Reader) -> rlog::error::Result<Vec<Seen>> {
     let mut fold = crate::common::streams::Fold::default();
     while let Next::Frame(frame) = reader.next()? {
         fold.frame(&frame);
@@ -315,6 +321,42 @@ fn a_write_cut_short_is_set_aside_and_damage_in_the_middle_is_refused_untouched(
         "{error}"
     );
     assert_eq!(std::fs::read(&first).unwrap(), bad);
+}
+
+/// A writer that dies before its first unit is whole leaves a first segment without units. It is purged as soon as there is a next one;
+/// what the queue holds still begins with the first unit.
+#[test]
+fn a_first_segment_without_units_is_purged_and_nothing_is_missing_behind_it() {
+    let (_folder, spool) = spool();
+    let whole = log([3000; 12]);
+    let first = spool.join("default/0000000000000001.rlog");
+    let mut child = put(&spool).stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(&whole[..1500]).and_then(|()| stdin.flush()).unwrap();
+    let begun = std::time::Instant::now();
+    while !first.exists() && begun.elapsed().as_secs() < 30 {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // No byte behind the segment's head had reached the disk.
+    let written = std::fs::read(&first).unwrap();
+    let head = FrameReader::new(&written[..]).next().unwrap().unwrap().total_len();
+    std::fs::write(&first, &written[..head]).unwrap();
+    assert!(run(&mut put(&spool), &[]).status.code().is_some());
+    let queue = open(&spool).unwrap();
+    queue.register("target").unwrap();
+    assert!(run(&mut put(&spool), &whole).status.success());
+    queue.purge(false).unwrap();
+    assert!(!first.exists(), "{:?}", std::fs::read_dir(spool.join("default")).unwrap().collect::<Vec<_>>());
+    let all = get(&spool);
+    assert_eq!(all.len(), 12);
+    for (at, seen) in all.iter().enumerate() {
+        for from in [ReadFrom::After(seen.position.clone()), ReadFrom::AfterCoordinate(seen.position.end)] {
+            let mut reader = queue.reader(&from, ReadMode::ONCE).unwrap();
+            assert_eq!(units(&mut *reader).unwrap(), all[at + 1..], "{from:?}");
+        }
+    }
 }
 
 #[test]

@@ -529,10 +529,7 @@ impl Client {
                         .and_then(|rest| Some(rest.split_at(rest.iter().position(|byte| *byte == 0)?)))
                         .ok_or_else(|| self.unexpected())?;
                     plugin = String::from_utf8_lossy(name).into_owned();
-                    nonce = data.get(1..).unwrap_or(&[]).to_vec();
-                    if nonce.last() == Some(&0) && nonce.len() > 20 {
-                        nonce.pop();
-                    }
+                    nonce = switched_nonce(data.get(1..).unwrap_or(&[])).to_vec();
                     let answer = self.answer(&plugin, &address.password, &nonce)?;
                     self.send(&answer)?;
                 }
@@ -696,9 +693,26 @@ pub fn take_cell<'a>(row: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
     Some(Some(cell))
 }
 
+/// The nonce of an AuthSwitchRequest. Those of 20 bytes come with a zero behind them; one of 32 (`client_ed25519`) does not, and may itself end in a zero.
+fn switched_nonce(data: &[u8]) -> &[u8] {
+    match data {
+        [nonce @ .., 0] if nonce.len() == 20 => nonce,
+        nonce => nonce,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_nonce_may_end_in_a_zero() {
+        let long = [&[7; 31][..], &[0]].concat();
+        assert_eq!(switched_nonce(&long), long);
+        assert_eq!(switched_nonce(&[&[7; 20][..], &[0]].concat()), [7; 20]);
+        assert_eq!(switched_nonce(&[7; 20]), [7; 20]);
+        assert_eq!(switched_nonce(&[]), [0u8; 0]);
+    }
 
     #[test]
     fn cells_of_every_length_are_taken_and_a_cut_row_ends() {

@@ -181,6 +181,12 @@ impl Place {
     }
 }
 
+/// Whether no unit ever stood before this segment. Its number does not tell: a recovery can leave a first segment that holds nothing
+/// whole, which is purged like any other.
+fn begins(head: &Head) -> bool {
+    head.segment.first_sequence <= 1
+}
+
 fn ends_unit(kind: Option<Kind>) -> bool {
     matches!(
         kind,
@@ -254,13 +260,13 @@ impl DirReader {
                     head.segment.reached.is_some_and(|reached| {
                         head.segment.incarnation.server() == server
                             && (reached < position.end || reached == position.end && !ahead(head))
-                    }) || head.segment.previous_number == 0
+                    }) || begins(head)
                 })?
                 .ok_or_else(|| self.purged(&position.to_string()))?
             }
             ReadFrom::AfterCoordinate(at) => self
                 .find_segment(&segments, |head| {
-                    head.segment.reached.is_some_and(|reached| reached <= *at) || head.segment.previous_number == 0
+                    head.segment.reached.is_some_and(|reached| reached <= *at) || begins(head)
                 })?
                 .ok_or_else(|| self.purged(&at.to_string()))?,
         };
@@ -453,17 +459,24 @@ impl DirReader {
         Ok(self.here.is_some())
     }
 
-    /// The last segment must not be shorter than what the writer noted as durable.
+    /// The last segment must not be shorter than what the writer noted as durable. A reader whose end was fixed before the writer
+    /// wrote on reads less of it than the note says, and nothing is wrong.
     fn check_length(&mut self) -> Result<()> {
         let Some(here) = &self.here else { return Ok(()) };
+        let (number, name) = (here.number, segment_name(here.number));
         let state = self.channel.writer_state()?;
-        if state.segment == here.number && here.scanned < state.length && state.clean {
-            return Err(Error::damage(format!("the file ends inside of what was durable, {} bytes", state.length))
-                .in_file(self.channel.file(&segment_name(here.number)))
-                .at(here.scanned)
-                .hint(format!("`rlog-queue verify {}` lists every damaged place", self.channel.path)));
+        if state.segment != number || here.scanned >= state.length || !state.clean {
+            return Ok(());
         }
-        Ok(())
+        // The note first: the file only grows behind it.
+        let held = here.window.file().len().map_err(|error| self.channel.io(&name, error))?;
+        if held >= state.length && here.end.is_some_and(|end| end < state.length) {
+            return Ok(());
+        }
+        Err(Error::damage(format!("the file ends inside of what was durable, {} bytes", state.length))
+            .in_file(self.channel.file(&name))
+            .at(here.scanned)
+            .hint(format!("`rlog-queue verify {}` lists every damaged place", self.channel.path)))
     }
 
     /// At the end of what can be read: seals the segment, moves to the next, or forgets what may change. Returns

@@ -25,6 +25,16 @@ pub struct Tail {
     open_chunk: Option<(u64, u64)>,
 }
 
+/// What a segment or record vouches for: the one before it. Number 0: there is none.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::queue) struct Predecessor {
+    pub number: u64,
+    /// Bytes that count.
+    pub length: u64,
+    /// Digest over its frames.
+    pub digest: u64,
+}
+
 /// Former lives that are remembered.
 const FORMER_LIVES_MAX: usize = 16;
 
@@ -40,6 +50,27 @@ impl Tail {
             former_lives: segment.former_lives.clone(),
             snapshot: segment.snapshot.clone(),
             ..Tail::default()
+        }
+    }
+
+    /// What a segment, or a record, says that begins here; its preamble is counted by who writes it.
+    pub(in crate::queue) fn segment(&self, queue: [u8; 16], channel: &str, epoch: u64, before: Predecessor) -> Segment {
+        Segment {
+            queue,
+            channel: channel.to_owned(),
+            number: before.number + 1,
+            first_sequence: self.sequence + 1,
+            epoch,
+            previous_number: before.number,
+            previous_length: before.length,
+            previous_digest: before.digest,
+            reached: self.reached,
+            incarnation: self.incarnation,
+            gtid_state: self.gtid_state.clone(),
+            preamble: 0,
+            last: self.last.clone(),
+            former_lives: self.former_lives.clone(),
+            snapshot: self.snapshot.clone(),
         }
     }
 

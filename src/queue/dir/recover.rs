@@ -16,11 +16,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::frame::{FrameWriter, HEADER_LEN, Header, Kind, Segment, Watermark};
+use crate::frame::{FrameWriter, HEADER_LEN, Header, Kind, Watermark};
 use crate::sys::vfs::{File, Lock};
 use crate::sys::{Access, planted, state};
 
 use super::super::Tail;
+use super::super::tail::Predecessor;
 use super::channel::{Channel, WriterState, segment_name};
 use super::segment::{self, Scan};
 
@@ -40,14 +41,6 @@ pub(super) struct Appending {
     /// Bytes written.
     pub at: u64,
     pub digest: crate::frame::Digest,
-}
-
-/// Where a new segment goes on from.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Predecessor {
-    pub number: u64,
-    pub length: u64,
-    pub digest: u64,
 }
 
 /// The state of a channel whose writer's lock we hold.
@@ -277,23 +270,7 @@ impl StartSegment {
     ) -> Result<StartSegment> {
         let number = predecessor.number + 1;
         let salt = random_salt()?;
-        let mut segment = Segment {
-            queue: channel.uuid,
-            channel: channel.channel.clone(),
-            number,
-            first_sequence: tail.sequence + 1,
-            epoch,
-            previous_number: predecessor.number,
-            previous_length: predecessor.length,
-            previous_digest: predecessor.digest,
-            reached: tail.reached,
-            incarnation: tail.incarnation,
-            gtid_state: tail.gtid_state.clone(),
-            preamble: 0,
-            last: tail.last.clone(),
-            former_lives: tail.former_lives.clone(),
-            snapshot: tail.snapshot.clone(),
-        };
+        let mut segment = tail.segment(channel.uuid, &channel.channel, epoch, predecessor);
         let name = segment_name(number);
         let temp = format!("{}{name}", state::TEMP_PREFIX);
         let file = channel.dir.open(&temp, Access::Create).map_err(|error| channel.io(&temp, error))?;

@@ -12,12 +12,13 @@ use crate::frame::{Coordinate, FrameWriter, HEADER_LEN, Kind, Position, Watermar
 use crate::sys::vfs::{File, Lock};
 use crate::sys::{planted, state};
 
+use super::super::tail::Predecessor;
 use super::super::{Tail, Writer, WriterOptions};
 use super::background::Background;
 use super::channel::{Channel, WAITING, segment_name};
 use super::purge;
 use super::reader::HeldCursor;
-use super::recover::{self, Appending, Predecessor, Recovered, StartSegment, header_length};
+use super::recover::{self, Appending, Recovered, StartSegment, header_length};
 
 #[derive(Debug)]
 pub(super) struct DirWriter {

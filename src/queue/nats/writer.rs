@@ -9,7 +9,7 @@ use std::sync::Arc;
 use async_nats::jetstream::stream::Stream;
 
 use crate::error::{Class, Error, Result};
-use crate::frame::{Coordinate, Kind, Position, Segment};
+use crate::frame::{Coordinate, Kind, Position};
 
 use super::super::records::{self, Behind, Gather, LogReader, Record, state_frame};
 use super::super::{Purged, ReadFrom, ReadMode, ReaderState, Tail, Writer, WriterOptions};
@@ -168,7 +168,7 @@ impl NatsWriter {
     /// Publishes a record that is finished.
     fn publish_record(&mut self, mut record: Record) -> Result<()> {
         self.lease.check()?;
-        let state = state_frame(&state_of(&self.place, &record, self.lease.epoch()));
+        let state = state_frame(&record.behind(self.place.uuid, &self.place.channel, self.lease.epoch()));
         let mut part = record.pieces;
         while record.bytes.len() + state.len() > self.message_bytes {
             let rest = record.bytes.split_off(self.message_bytes.min(record.bytes.len()));
@@ -263,28 +263,6 @@ fn remove_left_parts(client: &Client, frames: &Stream, place: &Place, parts_end:
         from = part.sequence + 1;
     }
     Ok(client.last(frames, &subject)?.map_or(0, |last| last.sequence))
-}
-
-/// What is reached behind a record.
-fn state_of(place: &Place, record: &Record, epoch: u64) -> Segment {
-    let tail = &record.tail;
-    Segment {
-        queue: place.uuid,
-        channel: place.channel.clone(),
-        number: record.number + 1,
-        first_sequence: tail.sequence + 1,
-        epoch,
-        previous_number: record.number,
-        previous_length: record.length,
-        previous_digest: record.digest,
-        reached: tail.reached,
-        incarnation: tail.incarnation,
-        gtid_state: tail.gtid_state.clone(),
-        preamble: 0,
-        last: tail.last.clone(),
-        former_lives: tail.former_lives.clone(),
-        snapshot: tail.snapshot.clone(),
-    }
 }
 
 /// Removes what every registered reader has acknowledged, from base to base. The last record stays.

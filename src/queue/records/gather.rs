@@ -17,6 +17,7 @@ use crate::frame::{
 };
 
 use super::super::Tail;
+use super::super::tail::Predecessor;
 use super::{add_frames, state_frame};
 
 /// A record that is finished.
@@ -46,6 +47,14 @@ pub(in super::super) struct Record {
     pub tail: Tail,
     /// Whether it repeats what is live, so that reading can begin at it, and holds nothing else.
     pub base: bool,
+}
+
+impl Record {
+    /// What is reached behind it: the state before the record that comes next.
+    pub fn behind(&self, queue: [u8; 16], channel: &str, epoch: u64) -> Segment {
+        let before = Predecessor { number: self.number, length: self.length, digest: self.digest };
+        self.tail.segment(queue, channel, epoch, before)
+    }
 }
 
 /// What a commit frame says of its transaction.
@@ -237,23 +246,8 @@ impl Gather {
 
     /// The state before the record that is being gathered, as its head tells it.
     fn head(&self) -> Segment {
-        Segment {
-            queue: self.uuid,
-            channel: self.channel.clone(),
-            number: self.number,
-            first_sequence: self.tail.sequence + 1,
-            epoch: self.epoch,
-            previous_number: self.number - 1,
-            previous_length: self.previous.0,
-            previous_digest: self.previous.1,
-            reached: self.tail.reached,
-            incarnation: self.tail.incarnation,
-            gtid_state: self.tail.gtid_state.clone(),
-            preamble: 0,
-            last: self.tail.last.clone(),
-            former_lives: self.tail.former_lives.clone(),
-            snapshot: self.tail.snapshot.clone(),
-        }
+        let before = Predecessor { number: self.number - 1, length: self.previous.0, digest: self.previous.1 };
+        self.tail.segment(self.uuid, &self.channel, self.epoch, before)
     }
 
     /// Starts the next record.

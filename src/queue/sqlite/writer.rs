@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use crate::db::sqlite::Access;
 use crate::error::{Class, Error, Result};
-use crate::frame::{Coordinate, Kind, Position, Segment};
+use crate::frame::{Coordinate, Kind, Position};
 use crate::sys::vfs::{Lock, Vfs};
 
 use super::super::records::{Behind, Gather, Record, state_frame};
@@ -268,7 +268,7 @@ fn store_record(connection: &rusqlite::Connection, place: &Place, record: Record
             record.tail.sequence as i64,
             record.length as i64,
             record.digest as i64,
-            state_of(place, &record),
+            state_frame(&record.behind(place.uuid, &place.channel, 0)),
         ))?;
         Ok(())
     };
@@ -284,28 +284,6 @@ fn counts(commit: &crate::frame::Commit) -> String {
         })
     });
     serde_json::Value::Array(tables.collect()).to_string()
-}
-
-/// What is reached behind a record.
-fn state_of(place: &Place, record: &Record) -> Vec<u8> {
-    let tail = &record.tail;
-    state_frame(&Segment {
-        queue: place.uuid,
-        channel: place.channel.clone(),
-        number: record.number + 1,
-        first_sequence: tail.sequence + 1,
-        epoch: 0,
-        previous_number: record.number,
-        previous_length: record.length,
-        previous_digest: record.digest,
-        reached: tail.reached,
-        incarnation: tail.incarnation,
-        gtid_state: tail.gtid_state.clone(),
-        preamble: 0,
-        last: tail.last.clone(),
-        former_lives: tail.former_lives.clone(),
-        snapshot: tail.snapshot.clone(),
-    })
 }
 
 impl Writer for SqliteWriter {

@@ -1,5 +1,8 @@
 //! Queues in databases and clusters, as users meet them.
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
 use rlog::frame::{Begin, Commit, Coordinate, End, FrameWriter, Incarnation, Kind, StreamHeader, TableCount};
 
 use crate::common::changes::{Records, Source, table};
@@ -185,30 +188,49 @@ fn what_may_be_forgotten_follows_the_readers_where_an_acknowledgement_is_not_dur
     }
 }
 
+/// A file of its owner's alone.
+fn secret(folder: &Path, name: &str, text: &str) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    path.display().to_string()
+}
+
+/// A certificate authority.
+struct Authority {
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+    /// Its certificate.
+    file: String,
+}
+
+impl Authority {
+    fn new(folder: &Path, name: &str) -> Authority {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        let certificate = params.self_signed(&key).unwrap();
+        let file = secret(folder, &format!("{name}-ca.pem"), &certificate.pem());
+        Authority { issuer: rcgen::Issuer::new(params, key), file }
+    }
+
+    /// Files of a certificate and its key, for 127.0.0.1.
+    fn certificate(&self, folder: &Path, name: &str) -> (String, String) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let file = |end: &str, text: &str| secret(folder, &format!("{name}-{end}.pem"), text);
+        (file("cert", &certificate.pem()), file("key", &key.serialize_pem()))
+    }
+}
+
 #[test]
 fn a_server_that_asks_who_you_are_is_told_by_files_that_nobody_else_may_read() {
-    use std::os::unix::fs::PermissionsExt as _;
     let folder = scratch();
     let pair = nkeys::KeyPair::new_user();
-    let file = |name: &str, text: &str| {
-        let path = folder.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-        path.display().to_string()
-    };
-    // A certificate authority, and a server's certificate of it.
-    let authority_key = rcgen::KeyPair::generate().unwrap();
-    let mut authority = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap();
-    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let authority_certificate = authority.self_signed(&authority_key).unwrap();
-    let issuer = rcgen::Issuer::new(authority, authority_key);
-    let key = rcgen::KeyPair::generate().unwrap();
-    let server = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
-    let (ca, cert, key) = (
-        file("ca.pem", &authority_certificate.pem()),
-        file("cert.pem", &server.pem()),
-        file("key.pem", &key.serialize_pem()),
-    );
+    let file = |name: &str, text: &str| secret(folder.path(), name, text);
+    let authority = Authority::new(folder.path(), "ours");
+    let (ca, (cert, key)) = (&authority.file, authority.certificate(folder.path(), "server"));
     let seed = file("seed", &pair.seed().unwrap());
     let password = file("password", "sesame\n");
     let wrong = file("wrong", "open\n");
@@ -240,4 +262,112 @@ fn a_server_that_asks_who_you_are_is_told_by_files_that_nobody_else_may_read() {
     let (status, _, message) = queue(&["last", &good], b"");
     assert_eq!(status, 77, "{message}");
     assert!(message.contains("chmod 600"), "{message}");
+}
+
+#[test]
+fn a_token_and_a_clients_certificate_open_a_cluster_and_others_do_not() {
+    let folder = scratch();
+    let (ours, theirs) = (Authority::new(folder.path(), "ours"), Authority::new(folder.path(), "theirs"));
+    let (cert, key) = ours.certificate(folder.path(), "server");
+    let (client_cert, client_key) = ours.certificate(folder.path(), "client");
+    let (other_cert, other_key) = theirs.certificate(folder.path(), "other");
+    let token = secret(folder.path(), "token", "abracadabra\n");
+    let wrong = secret(folder.path(), "wrong", "hocuspocus\n");
+    let ca = &ours.file;
+    let cluster = NatsCluster::start(
+        1,
+        "",
+        &format!(
+            "authorization {{ token: abracadabra }}\ntls {{ cert_file: {cert:?}, key_file: {key:?}, ca_file: {ca:?}, verify: true }}\n"
+        ),
+    );
+    let with = |token: &str, cert: &str, key: &str| {
+        cluster.url("RLOG", &format!("token-file={token}&tls-ca={ca}&tls-cert={cert}&tls-key={key}"))
+    };
+    let (status, _, message) =
+        queue(&["put", &with(&token, &client_cert, &client_key)], &Stream::new().transaction(10).end());
+    assert_eq!(status, 0, "{message}");
+    for (address, wanted) in [
+        (with(&token, &client_cert, &client_key), &[0][..]),
+        (with(&wrong, &client_cert, &client_key), &[77]),
+        // A server drops such a connection in the middle of the handshake, or after it.
+        (with(&token, &other_cert, &other_key), &[69, 75, 77]),
+        (cluster.url("RLOG", &format!("token-file={token}&tls-ca={ca}")), &[69, 75, 77]),
+        (with(&token, &client_cert, &key), &[69, 78]),
+    ] {
+        let (status, text, message) = queue(&["last", &address], b"");
+        assert!(wanted.contains(&status), "{address}: {status} {message}");
+        assert_eq!(status == 0, !text.is_empty());
+        assert!(!message.contains("abracadabra") && !message.contains("hocuspocus"), "{message}");
+    }
+}
+
+/// A JSON Web Token as NATS wants it: claims about `subject` (a public key), signed by `issuer`.
+fn token(issuer: &nkeys::KeyPair, subject: &str, name: &str, nats: serde_json::Value) -> String {
+    let encode = |bytes: &[u8]| base64_simd::URL_SAFE_NO_PAD.encode_to_string(bytes);
+    let claims = serde_json::json!({
+        "jti": name, "iat": 1_700_000_000, "iss": issuer.public_key(), "sub": subject, "name": name, "nats": nats
+    });
+    let signed =
+        format!("{}.{}", encode(br#"{"typ":"JWT","alg":"ed25519-nkey"}"#), encode(claims.to_string().as_bytes()));
+    let signature = encode(&issuer.sign(signed.as_bytes()).unwrap());
+    format!("{signed}.{signature}")
+}
+
+#[test]
+fn a_file_of_credentials_opens_a_cluster_with_accounts() {
+    let folder = scratch();
+    let (operator, system, account, user) = (
+        nkeys::KeyPair::new_operator(),
+        nkeys::KeyPair::new_account(),
+        nkeys::KeyPair::new_account(),
+        nkeys::KeyPair::new_user(),
+    );
+    let of_account = |storage: i64| {
+        serde_json::json!({
+            "type": "account", "version": 2, "default_permissions": { "pub": {}, "sub": {} },
+            "limits": {
+                "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "wildcards": true, "conn": -1, "leaf": -1,
+                "mem_storage": storage, "disk_storage": storage, "streams": storage, "consumer": storage
+            }
+        })
+    };
+    let of_user = serde_json::json!({
+        "type": "user", "version": 2, "pub": {}, "sub": {}, "subs": -1, "data": -1, "payload": -1
+    });
+    let credentials = |issuer: &nkeys::KeyPair, name: &str| {
+        let text = format!(
+            "-----BEGIN NATS USER JWT-----\n{}\n------END NATS USER JWT------\n\n-----BEGIN USER NKEY SEED-----\n{}\n------END USER NKEY SEED------\n",
+            token(issuer, &user.public_key(), name, of_user.clone()),
+            user.seed().unwrap()
+        );
+        secret(folder.path(), &format!("{name}.creds"), &text)
+    };
+    let more = format!(
+        "operator: {}\nsystem_account: {}\nresolver: MEMORY\nresolver_preload: {{ {}: {}, {}: {} }}\n",
+        token(
+            &operator,
+            &operator.public_key(),
+            "operator",
+            serde_json::json!({ "type": "operator", "version": 2, "system_account": system.public_key() })
+        ),
+        system.public_key(),
+        system.public_key(),
+        token(&operator, &system.public_key(), "system", of_account(0)),
+        account.public_key(),
+        token(&operator, &account.public_key(), "rlog", of_account(-1)),
+    );
+    let cluster = NatsCluster::start(1, "", &more);
+    let good = cluster.url("RLOG", &format!("creds={}", credentials(&account, "good")));
+    let (status, _, message) = queue(&["put", &good], &Stream::new().transaction(10).end());
+    assert_eq!(status, 0, "{message}");
+    assert!(!queue(&["last", &good], b"").1.is_empty());
+    // An account that the operator has not signed; a file that holds none; and nothing at all.
+    let stranger = credentials(&nkeys::KeyPair::new_account(), "stranger");
+    let empty = secret(folder.path(), "empty.creds", "nothing\n");
+    for (options, wanted) in [(format!("creds={stranger}"), 77), (format!("creds={empty}"), 78), (String::new(), 77)] {
+        let (status, _, message) = queue(&["last", &cluster.url("RLOG", &options)], b"");
+        assert_eq!(status, wanted, "{options}: {message}");
+        assert!(!message.contains(&user.seed().unwrap()), "{message}");
+    }
 }

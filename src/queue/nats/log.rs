@@ -227,7 +227,8 @@ impl NatsLog {
             };
             let facts = self.facts(&message)?;
             let head = read_state(&message.payload).map_err(|error| damaged(self, facts.record, error.what()))?;
-            let fits = facts.record == 1
+            // Before the first unit of all there was nothing: its record fits whatever is asked.
+            let fits = facts.first_sequence <= 1
                 || match from {
                     ReadFrom::Oldest | ReadFrom::Acknowledged(_) => false,
                     ReadFrom::AfterSequence(sequence) => head.first_sequence <= sequence.saturating_add(1),

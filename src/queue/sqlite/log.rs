@@ -220,8 +220,11 @@ impl SqliteLog {
             "SELECT record FROM main.rlog_queue_record WHERE channel=?1 AND record<=?2 AND record>=?3 ORDER BY record LIMIT 1",
             0,
         )?;
-        // Before the first record of all there was nothing: it fits whatever is asked.
-        let fallback = first.filter(|first| *first == 1);
+        // Before the first unit of all there was nothing: its record fits whatever is asked.
+        let fallback = number(
+            "SELECT record FROM main.rlog_queue_record WHERE channel=?1 AND record<=?2 AND first_sequence<=?3 ORDER BY record LIMIT 1",
+            1,
+        )?;
         Ok(match from {
             ReadFrom::Oldest | ReadFrom::Acknowledged(_) => first,
             ReadFrom::AfterSequence(sequence) => number(

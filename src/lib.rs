@@ -8,6 +8,7 @@
 //! extract  ship  apply  dump            the loops: policy, no protocol
 //! source   queue  target                a trait each, and a folder per backend
 //! db                                    engines: connections, quoting, value mapping
+//! plugin                                listeners: other people's code, in process
 //! event                                 values, rows, table definitions, filters, their codec (no I/O)
 //! frame                                 the envelope; payloads are opaque to it (no I/O)
 //! sys  error                            files, sync, locks, clock; error classes
@@ -23,6 +24,7 @@ pub mod error;
 pub mod event;
 pub mod extract;
 pub mod frame;
+pub mod plugin;
 pub mod queue;
 pub mod ship;
 pub mod source;

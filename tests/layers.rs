@@ -13,17 +13,25 @@ const TABLE: &[(&str, &[&str])] = &[
     ("sys", &["error"]),
     ("frame", &["error"]),
     ("event", &["error", "frame"]),
+    // Listeners hear of events in frames; no backend hears of them.
+    ("plugin", &["error", "frame", "event"]),
     ("db", &["error", "sys", "event"]),
     // A source yields frames, so that extract pipes them and dump reads them in memory from the same decoder.
     ("source", &["error", "sys", "event", "db", "frame"]),
     // Of `frame`, only the positions that a target keeps: see FRAME_POSITIONS_ONLY.
     ("target", &["error", "sys", "event", "db", "frame"]),
     ("queue", &["error", "sys", "frame", "db"]),
-    ("extract", &["error", "sys", "frame", "event", "source"]),
+    ("extract", &["error", "sys", "frame", "event", "plugin", "source"]),
     ("ship", &["error", "sys", "frame", "queue"]),
-    ("apply", &["error", "sys", "frame", "event", "queue", "target"]),
-    ("dump", &["error", "sys", "frame", "event", "queue", "source"]),
-    ("cli", &["error", "sys", "frame", "event", "db", "source", "target", "queue", "extract", "ship", "apply", "dump"]),
+    ("apply", &["error", "sys", "frame", "event", "plugin", "queue", "target"]),
+    ("dump", &["error", "sys", "frame", "event", "plugin", "queue", "source"]),
+    (
+        "cli",
+        &[
+            "error", "sys", "frame", "event", "plugin", "db", "source", "target", "queue", "extract", "ship", "apply",
+            "dump",
+        ],
+    ),
 ];
 
 /// Modules that share the envelope's words for positions, but neither read nor write frames.

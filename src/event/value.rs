@@ -1,7 +1,7 @@
 //! Values as borrowed from a row image, and the arithmetic of the packed forms.
 
 use super::table::{ColumnKind, Sign};
-use crate::frame::fields::{take_bytes, take_varint};
+use crate::frame::fields::{put_varint, take_bytes, take_varint};
 
 /// One column's value in one image.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -212,6 +212,76 @@ pub fn take_value<'a>(input: &mut &'a [u8], kind: ColumnKind, diff: bool) -> Opt
     })
 }
 
+/// Appends a value as an image of `kind` has it. `false`, and nothing appended: the kind cannot hold it. What [`take_value`] gave for the same kind always
+/// fits; NULL and what is not in an image have no form of their own.
+pub fn put_value(out: &mut Vec<u8>, kind: ColumnKind, value: &Value<'_>) -> bool {
+    match (kind, *value) {
+        (ColumnKind::Int { bytes, sign }, Value::Int(_) | Value::UInt(_)) => {
+            let wide = match *value {
+                Value::Int(number) => i128::from(number),
+                Value::UInt(number) => i128::from(number),
+                _ => return false,
+            };
+            let bits = u32::from(bytes) * 8;
+            let (least, most) = match sign {
+                Sign::Unsigned => (0, (1i128 << bits) - 1),
+                Sign::Signed | Sign::Unknown => (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1),
+            };
+            if !(least..=most).contains(&wide) {
+                return false;
+            }
+            out.extend_from_slice(wide.to_le_bytes().get(..usize::from(bytes)).unwrap_or(&[]));
+        }
+        (ColumnKind::Float, Value::Float(number)) => out.extend_from_slice(&number.to_le_bytes()),
+        (ColumnKind::Double, Value::Double(number)) => out.extend_from_slice(&number.to_le_bytes()),
+        (ColumnKind::Decimal { precision, scale }, Value::Decimal { packed, precision: digits, scale: behind })
+            if (precision, scale) == (digits, behind)
+                && packed.len() == super::table::decimal_len(precision, scale) =>
+        {
+            out.extend_from_slice(packed);
+        }
+        (ColumnKind::Bit { bits }, Value::Bit { bytes, .. }) if bytes.len() == usize::from(bits).div_ceil(8) => {
+            out.extend_from_slice(bytes);
+        }
+        (ColumnKind::Year, Value::Year(year)) => out.extend_from_slice(&year.to_le_bytes()),
+        (ColumnKind::Date, Value::Date(packed)) if packed < 1 << 24 => {
+            out.extend_from_slice(packed.to_le_bytes().get(..3).unwrap_or(&[]));
+        }
+        (ColumnKind::Time { .. }, Value::Time { us, .. }) => out.extend_from_slice(&us.to_le_bytes()),
+        (ColumnKind::DateTime { .. }, Value::DateTime { packed, .. }) => out.extend_from_slice(&packed.to_le_bytes()),
+        (ColumnKind::Timestamp { .. }, Value::Timestamp { us, .. }) => out.extend_from_slice(&us.to_le_bytes()),
+        (ColumnKind::String { .. }, Value::String(bytes))
+        | (ColumnKind::JsonBinary, Value::Json(bytes) | Value::JsonDiff(bytes))
+        | (ColumnKind::Geometry, Value::Geometry(bytes))
+        | (ColumnKind::Vector, Value::Vector(bytes)) => put_counted(out, bytes),
+        (ColumnKind::Enum, Value::Enum(member)) => out.extend_from_slice(&member.to_le_bytes()),
+        (ColumnKind::Set, Value::Set(members)) => out.extend_from_slice(&members.to_le_bytes()),
+        (ColumnKind::Any, Value::Int(number)) => {
+            out.push(any_tag::INT);
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+        (ColumnKind::Any, Value::Double(number)) => {
+            out.push(any_tag::REAL);
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+        (ColumnKind::Any, Value::Text(bytes)) => {
+            out.push(any_tag::TEXT);
+            put_counted(out, bytes);
+        }
+        (ColumnKind::Any, Value::Blob(bytes)) => {
+            out.push(any_tag::BLOB);
+            put_counted(out, bytes);
+        }
+        _ => return false,
+    }
+    true
+}
+
+fn put_counted(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
 #[inline]
 fn take_array<const N: usize>(input: &mut &[u8]) -> Option<[u8; N]> {
     let (taken, rest) = input.split_first_chunk::<N>()?;
@@ -237,5 +307,50 @@ mod tests {
             let time = DateTimeParts { date, hour: 23, minute: 59, second: 58, microsecond: 999_999 };
             assert_eq!(DateTimeParts::unpack(time.pack()), time);
         }
+    }
+
+    #[test]
+    fn what_was_taken_is_put_as_it_was() {
+        use super::super::table::StringForm;
+        let kinds = [
+            ColumnKind::Int { bytes: 3, sign: Sign::Signed },
+            ColumnKind::Int { bytes: 8, sign: Sign::Unsigned },
+            ColumnKind::Int { bytes: 1, sign: Sign::Unknown },
+            ColumnKind::Float,
+            ColumnKind::Double,
+            ColumnKind::Decimal { precision: 20, scale: 7 },
+            ColumnKind::Bit { bits: 13 },
+            ColumnKind::Year,
+            ColumnKind::Date,
+            ColumnKind::Time { fsp: 3 },
+            ColumnKind::DateTime { fsp: 0 },
+            ColumnKind::Timestamp { fsp: 6 },
+            ColumnKind::String { form: StringForm::VarChar, bytes_max: 9 },
+            ColumnKind::Enum,
+            ColumnKind::Set,
+            ColumnKind::JsonBinary,
+            ColumnKind::Geometry,
+            ColumnKind::Vector,
+            ColumnKind::Any,
+        ];
+        for kind in kinds {
+            for fill in [1u8, 2, 3, 4, 5, 0x80, 0xff] {
+                let bytes = [fill; 300];
+                for diff in [false, true] {
+                    let mut rest = &bytes[..];
+                    let Some(value) = take_value(&mut rest, kind, diff) else { continue };
+                    let mut out = vec![9];
+                    assert!(put_value(&mut out, kind, &value), "{kind:?} {value:?}");
+                    // A length may have been written longer than it need be.
+                    let taken = take_value(&mut &out[1..], kind, diff);
+                    assert_eq!(format!("{taken:?}"), format!("{:?}", Some(value)));
+                }
+            }
+        }
+        let mut out = Vec::new();
+        let small = ColumnKind::Int { bytes: 1, sign: Sign::Unsigned };
+        assert!(!put_value(&mut out, small, &Value::Int(-1)) && !put_value(&mut out, small, &Value::UInt(256)));
+        assert!(!put_value(&mut out, ColumnKind::Year, &Value::Int(1)) && !put_value(&mut out, small, &Value::Null));
+        assert!(out.is_empty() && put_value(&mut out, small, &Value::UInt(255)));
     }
 }

@@ -1,0 +1,290 @@
+//! Calls listeners, in the order in which they were given.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::listener::{Changes, Channel, Event, EventKind, Listener, Refusal, RowEvent, Statement, Transaction};
+use crate::error::{Class, Error, Result};
+use crate::event::rows::{RowsHead, set_row_count};
+use crate::event::{EventError, Row, Rows, TableDefinition};
+
+/// What a listener has refused, or what failed on the way to it.
+#[derive(Debug)]
+pub struct Refused {
+    /// What, and how the run ends.
+    pub error: Box<Error>,
+    /// The transaction is to be rolled back and tried again.
+    pub again: bool,
+}
+
+impl From<EventError> for Refused {
+    fn from(error: EventError) -> Refused {
+        Refused { error: Box::new(error.into()), again: false }
+    }
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Error {
+        *refused.error
+    }
+}
+
+/// The listeners of a run.
+pub struct Host {
+    listeners: Vec<Box<dyn Listener>>,
+    tool: &'static str,
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.listeners.iter().map(|listener| listener.name())).finish()
+    }
+}
+
+impl Host {
+    /// These, called in this order.
+    pub fn new(tool: &'static str, listeners: Vec<Box<dyn Listener>>) -> Host {
+        Host { listeners, tool }
+    }
+
+    /// The channel of a run.
+    pub fn channel(&self, name: &str, position: String) -> Channel {
+        Channel { tool: self.tool, name: name.to_owned(), position }
+    }
+
+    /// Whether somebody wants to hear of a kind of events.
+    pub fn wants(&self, kind: EventKind) -> bool {
+        self.listeners.iter().any(|listener| listener.wants(kind))
+    }
+
+    /// Tells everybody; the first refusal counts.
+    fn tell(&self, event: &Event<'_>) -> Result<(), Refused> {
+        let kind = event.kind();
+        for listener in self.listeners.iter().filter(|listener| listener.wants(kind)) {
+            guarded(|| listener.hear(event)).map_err(|refusal| refused(&**listener, event, refusal))?;
+        }
+        Ok(())
+    }
+
+    /// Tells everybody what cannot be refused any more.
+    fn tell_all(&self, event: &Event<'_>) {
+        let kind = event.kind();
+        for listener in self.listeners.iter().filter(|listener| listener.wants(kind)) {
+            let _ = guarded(|| listener.hear(event));
+        }
+    }
+
+    /// A run begins.
+    pub fn start(&self, channel: &Channel) -> Result<()> {
+        Ok(self.tell(&Event::ChannelStart(channel))?)
+    }
+
+    /// A run ends. Everybody hears of it; the first refusal counts when all was well.
+    pub fn stop(&self, channel: &Channel, error: Option<&Error>) -> Result<()> {
+        if let Some(error) = error {
+            self.tell_all(&Event::Error(error));
+        }
+        let event = Event::ChannelStop(channel, error);
+        let mut outcome = Ok(());
+        for listener in self.listeners.iter().filter(|listener| listener.wants(EventKind::ChannelStop)) {
+            let told =
+                guarded(|| listener.hear(&event)).map_err(|refusal| Error::from(refused(&**listener, &event, refusal)));
+            outcome = outcome.and(told);
+        }
+        outcome
+    }
+
+    /// An attempt at a transaction begins.
+    pub fn begin(&self, transaction: &Transaction<'_>) -> Result<(), Refused> {
+        self.tell(&Event::Begin(transaction))
+    }
+
+    /// It is complete.
+    pub fn end(&self, transaction: &Transaction<'_>) -> Result<(), Refused> {
+        self.tell(&Event::End(transaction))
+    }
+
+    /// Transactions were committed.
+    pub fn committed<'a>(&self, transactions: impl IntoIterator<Item = Transaction<'a>>) {
+        if self.wants(EventKind::Commit) {
+            for transaction in transactions {
+                self.tell_all(&Event::Commit(&transaction));
+            }
+        }
+        self.settled();
+    }
+
+    /// Nothing of these remains.
+    pub fn rolled_back<'a>(&self, transactions: impl IntoIterator<Item = Transaction<'a>>, why: &str) {
+        if self.wants(EventKind::Rollback) {
+            for transaction in transactions {
+                self.tell_all(&Event::Rollback(&transaction, why));
+            }
+        }
+        self.settled();
+    }
+
+    fn settled(&self) {
+        for listener in &self.listeners {
+            let _ = guarded(|| {
+                listener.settled();
+                Ok(())
+            });
+        }
+    }
+
+    /// A statement begins; of DDL it is said twice.
+    pub fn statement_start(&self, transaction: &Transaction<'_>, statement: &Statement<'_>) -> Result<(), Refused> {
+        self.tell(&Event::StatementStart(transaction, statement))?;
+        if statement.kind == crate::event::RecordKind::Ddl {
+            self.tell(&Event::Ddl(transaction, statement))?;
+        }
+        Ok(())
+    }
+
+    /// The target has taken it.
+    pub fn statement_finish(&self, transaction: &Transaction<'_>, statement: &Statement<'_>) -> Result<(), Refused> {
+        self.tell(&Event::StatementFinish(transaction, statement))
+    }
+
+    /// The rows of a record are about to be applied. Returns whether something was changed: then `out` holds the record's new body.
+    pub fn rows_before(
+        &self,
+        transaction: &Transaction<'_>,
+        statement: &Statement<'_>,
+        table: (u64, &TableDefinition),
+        rows: &Rows<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<bool, Refused> {
+        if !self.wants(EventKind::RowBefore) {
+            return Ok(false);
+        }
+        let mut iter = rows.iter(table.1)?;
+        let mut count_at = None;
+        let (mut ordinal, mut passed) = (statement.ordinal, 0);
+        let mut new = Vec::new();
+        while let Some(row) = iter.next()? {
+            let length: usize = [row.before, row.after]
+                .iter()
+                .flatten()
+                .map(|image| image.raw())
+                .map(|(nulls, values)| nulls.len() + values.len())
+                .sum();
+            let changed = self.row_before(transaction, statement, table, rows, &row, ordinal, &mut new)?;
+            if changed && count_at.is_none() {
+                out.clear();
+                let head = RowsHead {
+                    key: rows.key,
+                    time_s: rows.time_s,
+                    columns: rows.columns,
+                    before: rows.before.bits(),
+                    after: rows.after.bits(),
+                    unchanged: rows.unchanged.bits(),
+                    diff: rows.diff.bits(),
+                };
+                count_at = Some(head.encode(rows.op, out));
+                out.extend_from_slice(rows.images.get(..passed).unwrap_or(&[]));
+            }
+            if count_at.is_some() {
+                let old = rows.images.get(passed..passed + length).unwrap_or(&[]);
+                out.extend_from_slice(if changed { &new } else { old });
+            }
+            passed += length;
+            ordinal += 1;
+        }
+        if let Some(at) = count_at {
+            set_row_count(out, at, rows.count);
+        }
+        Ok(count_at.is_some())
+    }
+
+    /// Asks all about one row. Returns whether something was changed: then `new` holds its images.
+    #[allow(clippy::too_many_arguments, reason = "what a listener hears")]
+    fn row_before(
+        &self,
+        transaction: &Transaction<'_>,
+        statement: &Statement<'_>,
+        table: (u64, &TableDefinition),
+        rows: &Rows<'_>,
+        row: &Row<'_>,
+        ordinal: u64,
+        new: &mut Vec<u8>,
+    ) -> Result<bool, Refused> {
+        let mut changed = false;
+        for listener in self.listeners.iter().filter(|listener| listener.wants(EventKind::RowBefore)) {
+            let held = std::mem::take(new);
+            let one = Rows { count: 1, images: &held, ..*rows };
+            let again = if changed { one.iter(table.1)?.next()? } else { None };
+            let now = again.as_ref().unwrap_or(row);
+            let event = RowEvent { rows, table, row: now, ordinal };
+            let mut changes = Changes::new(rows, table.1);
+            guarded(|| listener.change(transaction, statement, &event, &mut changes))
+                .map_err(|refusal| refused(&**listener, &Event::RowBefore(transaction, statement, &event), refusal))?;
+            if changes.is_empty() {
+                *new = held;
+            } else {
+                let mut written = Vec::new();
+                changes.write(now, &mut written)?;
+                *new = written;
+                changed = true;
+            }
+        }
+        Ok(changed)
+    }
+
+    /// The target has taken the rows of a record.
+    pub fn rows_after(
+        &self,
+        transaction: &Transaction<'_>,
+        statement: &Statement<'_>,
+        table: (u64, &TableDefinition),
+        rows: &Rows<'_>,
+    ) -> Result<(), Refused> {
+        if !self.wants(EventKind::RowAfter) {
+            return Ok(());
+        }
+        let mut ordinal = statement.ordinal;
+        let mut iter = rows.iter(table.1)?;
+        while let Some(row) = iter.next()? {
+            self.row_after(transaction, statement, table, rows, &row, ordinal)?;
+            ordinal += 1;
+        }
+        Ok(())
+    }
+
+    /// The target has taken one row.
+    pub fn row_after(
+        &self,
+        transaction: &Transaction<'_>,
+        statement: &Statement<'_>,
+        table: (u64, &TableDefinition),
+        rows: &Rows<'_>,
+        row: &Row<'_>,
+        ordinal: u64,
+    ) -> Result<(), Refused> {
+        self.tell(&Event::RowAfter(transaction, statement, &RowEvent { rows, table, row, ordinal }))
+    }
+}
+
+/// A panic of a listener is a veto; it must not take a session with it.
+fn guarded(call: impl FnOnce() -> Result<(), Refusal>) -> Result<(), Refusal> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        Err(Refusal::veto(format!("it panicked: {text}")))
+    })
+}
+
+fn refused(listener: &dyn Listener, event: &Event<'_>, refusal: Refusal) -> Refused {
+    let what = match event.transaction() {
+        Some(transaction) => format!("transaction {}", transaction.name()),
+        None if event.kind() == EventKind::ChannelStop => "the end of the run".to_owned(),
+        None => "to start".to_owned(),
+    };
+    let text = if refusal.text.is_empty() { "it does not say why" } else { refusal.text.as_str() };
+    let mut error = Error::new(refusal.class, format!("{} refuses {what}: {text}", listener.name()));
+    if refusal.class == Class::Conflict && event.transaction().is_some() {
+        error = error.hint("what it says is for its author; the run goes on from this transaction once it agrees");
+    }
+    Refused { error: Box::new(error), again: refusal.again }
+}

@@ -83,7 +83,8 @@ fn every_command_line_shown_is_one_that_the_programs_accept() {
     }
     for file in files_below(&repository().join("examples")) {
         let path = file.strip_prefix(repository()).unwrap().display().to_string();
-        let text = fs::read_to_string(&file).unwrap();
+        // What somebody has built there is no text.
+        let Ok(text) = fs::read_to_string(&file) else { continue };
         shown.extend(text.lines().map(|line| (path.clone(), line.to_string())));
     }
     let mut wrong = Vec::new();

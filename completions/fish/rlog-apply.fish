@@ -68,6 +68,8 @@ complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l do-table -
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l ignore-table -d 'Not these tables (replicate_ignore_table)' -r
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l wild-do-table -d 'Only tables like these: `%` and `_` as LIKE has them (replicate_wild_do_table)' -r
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l wild-ignore-table -d 'Not tables like these (replicate_wild_ignore_table)' -r
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l plugin -d 'Load a plug-in: it hears of every transaction and row, may refuse them (80), and may change rows' -r
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l exec -d 'Run a shell command and feed it what happens, as the JSON lines of rlog-dump' -r
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l config -d 'Configuration file, rlog.toml(5)' -r -F
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l once -d 'Apply what is there, and end (the default)'
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l follow -d 'Wait for more at the end'

@@ -29,6 +29,8 @@ complete -c rlog-dump -l channel -d 'Channel of a queue' -r
 complete -c rlog-dump -l color -d 'Colours in text output' -r -f -a "auto\t'On a terminal, unless $NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
+complete -c rlog-dump -l plugin -d 'Load a plug-in: it hears of every transaction and row, may refuse them (80), and may change rows' -r
+complete -c rlog-dump -l exec -d 'Run a shell command and feed it what happens, as the JSON lines of rlog-dump' -r
 complete -c rlog-dump -l config -d 'Configuration file, rlog.toml(5)' -r -F
 complete -c rlog-dump -l undo -d 'SQL that takes the selected changes back, newest first'
 complete -c rlog-dump -l verify -d 'Check instead of printing: every problem with its offset, and which ranges are proven contiguous'

@@ -33,6 +33,8 @@ complete -c rlog-extract -l do-table -d 'Only these tables (replicate_do_table)'
 complete -c rlog-extract -l ignore-table -d 'Not these tables (replicate_ignore_table)' -r
 complete -c rlog-extract -l wild-do-table -d 'Only tables like these: `%` and `_` as LIKE has them (replicate_wild_do_table)' -r
 complete -c rlog-extract -l wild-ignore-table -d 'Not tables like these (replicate_wild_ignore_table)' -r
+complete -c rlog-extract -l plugin -d 'Load a plug-in: it hears of every transaction and row, may refuse them (80), and may change rows' -r
+complete -c rlog-extract -l exec -d 'Run a shell command and feed it what happens, as the JSON lines of rlog-dump' -r
 complete -c rlog-extract -l config -d 'Configuration file, rlog.toml(5)' -r -F
 complete -c rlog-extract -l no-annotate -d 'Leave out the SQL text that caused rows'
 complete -c rlog-extract -l once -d 'Read what is there when it starts, then end (the default)'

@@ -7,6 +7,7 @@ use super::tables::{Definitions, TableSet};
 use crate::error::{Class, Error};
 use crate::event::{RecordKind, RecordReader, Rows, RowsOp, Statement};
 use crate::frame::begin_flags;
+use crate::plugin::{self, Host, Refused};
 use crate::target::{Cause, DdlOutcome, Failure, Force, Head, Outcome, Session};
 
 /// What `--ddl` says.
@@ -44,6 +45,8 @@ pub struct Executor<'a> {
     pub ddl: DdlPolicy,
     /// Decodes definitions that stand inside transactions.
     pub definitions: &'a Definitions,
+    /// Who hears of it.
+    pub listeners: Option<&'a Host>,
 }
 
 impl Executor<'_> {
@@ -72,6 +75,10 @@ impl Executor<'_> {
 
     fn run(&self, session: &mut dyn Session, transaction: &Transaction, exact: bool) -> Outcome<Tally> {
         session.transaction(&Executor::head(transaction))?;
+        let mut listening = self.listeners.map(|host| Listening { host, transaction: heard(transaction), ordinal: 0 });
+        if let Some(listening) = &listening {
+            listening.host.begin(&listening.transaction).map_err(refused)?;
+        }
         let mut tally = Tally::default();
         let mut tables = transaction.tables.clone();
         let mut records = RecordReader::new();
@@ -82,10 +89,14 @@ impl Executor<'_> {
                 Part::Data(flags, payload) => {
                     let mut records = records.payload(payload, flags);
                     while let Some((kind, body)) = records.next()? {
-                        self.record(session, transaction, &tables, kind, body, exact, &mut tally)?;
+                        let told = listening.as_mut();
+                        self.record(session, transaction, &tables, kind, body, exact, &mut tally, told)?;
                     }
                 }
             }
+        }
+        if let Some(listening) = &listening {
+            listening.host.end(&listening.transaction).map_err(refused)?;
         }
         Ok(tally)
     }
@@ -100,9 +111,11 @@ impl Executor<'_> {
         body: &[u8],
         exact: bool,
         tally: &mut Tally,
+        mut listening: Option<&mut Listening<'_>>,
     ) -> Outcome {
         if let Some(op) = RowsOp::of_record(kind) {
-            let rows = Rows::decode(op, body)?;
+            let mut rows = Rows::decode(op, body)?;
+            let ordinal = listening.as_mut().map_or(0, |told| told.count(u64::from(rows.count)));
             let Some(entry) = tables.get(rows.key) else {
                 return Err(Failure::from(Error::damage(format!(
                     "transaction {} has rows of a table whose definition is not in the stream",
@@ -113,12 +126,40 @@ impl Executor<'_> {
                 return Ok(());
             }
             tally.rows += u64::from(rows.count);
+            let table = (entry.table.id, &entry.table.definition);
+            let said = plugin::Statement { kind, table: Some(table), rows: None, statement: None, ordinal };
+            let mut changed = Vec::new();
+            if let Some(told) = &listening {
+                let said = plugin::Statement { rows: Some(&rows), ..said };
+                told.host.statement_start(&told.transaction, &said).map_err(refused)?;
+                let new = told.host.rows_before(&told.transaction, &said, table, &rows, &mut changed);
+                if new.map_err(refused)? {
+                    rows = Rows::decode(op, &changed)?;
+                }
+            }
+            let said = plugin::Statement { rows: Some(&rows), ..said };
             if !exact {
-                return session.rows(&entry.table, &rows);
+                session.rows(&entry.table, &rows)?;
+                if let Some(told) = &listening {
+                    told.host.rows_after(&told.transaction, &said, table, &rows).map_err(refused)?;
+                    told.host.statement_finish(&told.transaction, &said).map_err(refused)?;
+                }
+                return Ok(());
             }
             let mut iter = rows.iter(&entry.table.definition)?;
+            let mut number = ordinal;
             while let Some(row) = iter.next()? {
-                let Err(failure) = session.row(&entry.table, op, &row, Force::Strict) else { continue };
+                let after = |number: u64| match &listening {
+                    Some(told) => {
+                        told.host.row_after(&told.transaction, &said, table, &rows, &row, number).map_err(refused)
+                    }
+                    None => Ok(()),
+                };
+                number += 1;
+                let Err(failure) = session.row(&entry.table, op, &row, Force::Strict) else {
+                    after(number - 1)?;
+                    continue;
+                };
                 let conflict = |failure: &Failure| {
                     Conflict::row(self.channel, &transaction.position, &entry.table.definition, op, &row, failure)
                 };
@@ -127,13 +168,19 @@ impl Executor<'_> {
                     Some(Action::Stop) => return Err(stopped(conflict(&failure), failure)),
                     Some(Action::Skip) => tally.conflicts.push(Conflict { outcome: "skipped", ..conflict(&failure) }),
                     Some(Action::Overwrite) => match session.row(&entry.table, op, &row, Force::Overwrite) {
-                        Ok(()) => tally.conflicts.push(Conflict { outcome: "overwritten", ..conflict(&failure) }),
+                        Ok(()) => {
+                            tally.conflicts.push(Conflict { outcome: "overwritten", ..conflict(&failure) });
+                            after(number - 1)?;
+                        }
                         Err(failure) if failure.conflict().is_some() => {
                             return Err(stopped(conflict(&failure), failure));
                         }
                         Err(failure) => return Err(failure),
                     },
                 }
+            }
+            if let Some(told) = &listening {
+                told.host.statement_finish(&told.transaction, &said).map_err(refused)?;
             }
             return Ok(());
         }
@@ -145,6 +192,7 @@ impl Executor<'_> {
             // Annotations and notes are for people.
             _ => return Ok(()),
         };
+        let ordinal = listening.as_mut().map_or(0, |told| told.count(1));
         let mut statement = Statement::decode(body)?;
         let rules = self.definitions.rules();
         if !rules.statement_passes(&statement) {
@@ -153,6 +201,12 @@ impl Executor<'_> {
         rules.rewrite(statement.database.to_mut());
         statement.tables.iter_mut().for_each(|(database, _)| rules.rewrite(database));
         tally.statements += 1;
+        let said = plugin::Statement { kind, table: None, rows: None, statement: Some(&statement), ordinal };
+        // What is left out is not applied, and not heard of.
+        let listening = listening.filter(|_| kind != RecordKind::Ddl || self.ddl == DdlPolicy::Apply);
+        if let Some(told) = &listening {
+            told.host.statement_start(&told.transaction, &said).map_err(refused)?;
+        }
         let outcome = match (kind, self.ddl) {
             (RecordKind::Ddl, DdlPolicy::Ignore) => {
                 tally.notes.push(format!("left out by --ddl ignore: {}", shortened(&statement.sql)));
@@ -169,7 +223,12 @@ impl Executor<'_> {
             }),
             _ => session.statement(kind, &statement),
         };
-        let Err(failure) = outcome else { return Ok(()) };
+        let Err(failure) = outcome else {
+            if let Some(told) = &listening {
+                told.host.statement_finish(&told.transaction, &said).map_err(refused)?;
+            }
+            return Ok(());
+        };
         if !exact || matches!(failure.cause, Cause::Retry | Cause::Lost | Cause::Fenced) {
             return Err(failure);
         }
@@ -182,6 +241,41 @@ impl Executor<'_> {
             _ => Err(stopped(conflict, failure)),
         }
     }
+}
+
+/// A transaction that listeners hear of.
+struct Listening<'a> {
+    host: &'a Host,
+    transaction: plugin::Transaction<'a>,
+    /// Rows and statements so far, those that are not applied too.
+    ordinal: u64,
+}
+
+impl Listening<'_> {
+    /// Counts; returns how many there were before.
+    fn count(&mut self, more: u64) -> u64 {
+        let before = self.ordinal;
+        self.ordinal += more;
+        before
+    }
+}
+
+/// A transaction as listeners hear of it.
+pub fn heard(transaction: &Transaction) -> plugin::Transaction<'_> {
+    plugin::Transaction {
+        txid: transaction.position.txid,
+        incarnation: transaction.position.incarnation,
+        position: transaction.position.to_string(),
+        begin: &transaction.begin,
+        commit: Some(&transaction.commit),
+        prepared: false,
+    }
+}
+
+/// A veto ends the run as a conflict does that no policy steps over.
+fn refused(refused: Refused) -> Failure {
+    let cause = if refused.again { Cause::Retry } else { Cause::Other };
+    Failure::new(cause, *refused.error)
 }
 
 /// A failure that carries the whole report.

@@ -1,12 +1,14 @@
 //! What a run is told, and what it tells.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::conflict::Policy;
 use super::execute::DdlPolicy;
 use super::rules::Rules;
 use crate::frame::{Coordinate, Position, PositionSpec};
+use crate::plugin::Host;
 use crate::queue;
 use crate::target::Settings;
 
@@ -86,6 +88,8 @@ pub struct Options {
     pub replace: bool,
     /// How long to wait for another run of the channel.
     pub lock_wait: Duration,
+    /// Who hears of it, may refuse it and may change rows.
+    pub listeners: Option<Arc<Host>>,
     /// How sessions work.
     pub settings: Settings,
 }
@@ -110,6 +114,7 @@ impl Default for Options {
             same_server_id: false,
             replace: false,
             lock_wait: Duration::ZERO,
+            listeners: None,
             settings: Settings::default(),
         }
     }

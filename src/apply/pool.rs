@@ -24,7 +24,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::batch::Batch;
-use super::execute::{Executor, Tally};
+use super::execute::{Executor, Tally, heard};
 use super::schedule::{Schedule, UnitId, Window};
 use super::tables::Definitions;
 use super::writer::Written;
@@ -231,12 +231,12 @@ impl Shared {
             let ahead = state.schedule.is_ahead(id);
             drop(state);
             let row = batch.row(&self.settings.channel, self.settings.epoch, &self.uuid, crate::sys::clock::now_us());
+            let mut begun = 0;
             let outcome = if ahead {
-                self.execute_ahead(&mut *session, &batch, &row, id)
+                self.execute_ahead(&mut *session, &batch, &row, id, &mut begun)
             } else {
-                self.execute(&mut *session, &batch, &row).map(|tally| (tally, false))
+                self.execute(&mut *session, &batch, &row, &mut begun).map(|tally| (tally, false))
             };
-            drop(batch);
             state = self.lock();
             let committed = match outcome {
                 Ok((tally, left)) => {
@@ -248,6 +248,7 @@ impl Shared {
                     if !turn {
                         drop(state);
                         let gone = session.rollback();
+                        self.tell_rolled_back(&batch, begun, "it gives way to one before it");
                         state = self.lock();
                         state.schedule.rolled_back(id);
                         state.retries += 1;
@@ -258,6 +259,10 @@ impl Shared {
                     drop(state);
                     let outcome = if left { session.flush() } else { Ok(()) };
                     let outcome = outcome.and_then(|()| session.commit());
+                    if let (Ok(()), Some(listeners)) = (&outcome, &self.options.listeners) {
+                        // Still the head of the order: listeners hear of commits in the order that they have.
+                        listeners.committed(batch.transactions.iter().map(|transaction| heard(transaction)));
+                    }
                     state = self.lock();
                     outcome.map(|()| tally)
                 }
@@ -276,6 +281,9 @@ impl Shared {
                 Err(failure) => {
                     drop(state);
                     let gone = session.rollback();
+                    if failure.cause != Cause::Lost {
+                        self.tell_rolled_back(&batch, begun, &failure.to_string());
+                    }
                     state = self.lock();
                     if failure.cause == Cause::Alone && gone.is_ok() {
                         state.schedule.rolled_back(id);
@@ -296,6 +304,12 @@ impl Shared {
                 }
             }
             self.changed.notify_all();
+        }
+    }
+
+    fn tell_rolled_back(&self, batch: &Batch, begun: usize, why: &str) {
+        if let Some(listeners) = &self.options.listeners {
+            listeners.rolled_back(batch.transactions.iter().take(begun).map(|transaction| heard(transaction)), why);
         }
     }
 
@@ -332,9 +346,10 @@ impl Shared {
         batch: &Batch,
         row: &StateRow,
         id: UnitId,
+        begun: &mut usize,
     ) -> Outcome<(Tally, bool)> {
         session.hold(true);
-        let gathered = self.gather(session, batch, row);
+        let gathered = self.gather(session, batch, row, begun);
         session.hold(false);
         let tally = gathered?;
         let claims = Arc::new(session.claims());
@@ -359,13 +374,13 @@ impl Shared {
         Ok((tally, left))
     }
 
-    fn execute(&self, session: &mut dyn Session, batch: &Batch, row: &StateRow) -> Outcome<Tally> {
-        let tally = self.gather(session, batch, row)?;
+    fn execute(&self, session: &mut dyn Session, batch: &Batch, row: &StateRow, begun: &mut usize) -> Outcome<Tally> {
+        let tally = self.gather(session, batch, row, begun)?;
         session.flush()?;
         Ok(tally)
     }
 
-    fn gather(&self, session: &mut dyn Session, batch: &Batch, row: &StateRow) -> Outcome<Tally> {
+    fn gather(&self, session: &mut dyn Session, batch: &Batch, row: &StateRow, begun: &mut usize) -> Outcome<Tally> {
         session.begin()?;
         session.state(row)?;
         let executor = Executor {
@@ -373,9 +388,11 @@ impl Shared {
             policy: &self.options.policy,
             ddl: self.options.ddl,
             definitions: &self.definitions,
+            listeners: self.options.listeners.as_deref(),
         };
         let mut total = Tally::default();
         for transaction in &batch.transactions {
+            *begun += 1;
             let tally = executor.fast(session, transaction)?;
             total.rows += tally.rows;
             total.statements += tally.statements;

@@ -133,7 +133,11 @@ pub fn run(
         summary: Summary::default(),
     };
     run.summary.position = run.reached.position();
-    let outcome = run.units(peeked);
+    let heard = options.listeners.as_ref().map(|host| {
+        (host, host.channel(channel, run.reached.position().map_or_else(String::new, |at| at.to_string())))
+    });
+    let outcome = heard.as_ref().map_or(Ok(()), |(host, channel)| host.start(channel));
+    let outcome = outcome.and_then(|()| run.units(peeked));
     let outcome = outcome.and_then(|()| run.settle());
     if let Some(pool) = run.pool.take() {
         // After an error what is at work may still commit; what has not is read again by the next run.
@@ -141,6 +145,13 @@ pub fn run(
         drop(pool.close(&mut written));
         let _ = run.committed(written);
     }
+    let outcome = match heard {
+        Some((host, channel)) => {
+            let stopped = host.stop(&channel, outcome.as_ref().err());
+            outcome.and(stopped)
+        }
+        None => outcome,
+    };
     let fenced = run.writer.as_ref().is_some_and(|writer| writer.fenced);
     let finished = if fenced { Ok(()) } else { run.finish(outcome.is_ok()) };
     let summary = std::mem::take(&mut run.summary);
@@ -455,6 +466,7 @@ impl Run<'_> {
             stop: self.stop,
             fenced: false,
             failed_at: None,
+            begun: 0,
             within: self.acknowledge.as_ref().filter(|to| to.within).map(|to| Arc::clone(&to.queue)),
         });
         Ok(())
@@ -667,6 +679,7 @@ impl Run<'_> {
                 Some(row.prev) == batch.prev && row.end == batch.end && row.incarnation == batch.incarnation
             };
             if let Some(row) = state.applied.iter().find(held) {
+                self.writer.iter().for_each(|writer| writer.tell_committed(&batch));
                 self.committed(Written { rows: vec![row.clone()], ..Written::default() })?;
                 continue;
             }

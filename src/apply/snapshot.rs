@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::execute::{DdlPolicy, Executor};
+use super::execute::{DdlPolicy, Executor, heard};
 use super::input::Transaction;
 use super::state::{Reached, facts, snapshot_incarnation};
 use super::writer::Writer;
@@ -78,10 +78,14 @@ impl Loading {
             end: Coordinate(number + 1),
             ..self.row(writer)
         };
-        match self.write(writer, &row, transaction) {
-            Ok(()) => {}
+        let outcome = self.write(writer, &row, transaction);
+        let listeners = writer.options.listeners.as_ref();
+        match outcome {
+            Ok(true) => listeners.into_iter().for_each(|host| host.committed([heard(transaction)])),
+            Ok(false) => {}
             Err(failure) => {
                 let _ = writer.session.rollback();
+                listeners.into_iter().for_each(|host| host.rolled_back([heard(transaction)], &failure.to_string()));
                 return Err(Error::from(failure));
             }
         }
@@ -99,7 +103,8 @@ impl Loading {
         }
     }
 
-    fn write(&mut self, writer: &mut Writer<'_>, row: &StateRow, transaction: &Transaction) -> Outcome {
+    /// Returns whether anything was executed.
+    fn write(&mut self, writer: &mut Writer<'_>, row: &StateRow, transaction: &Transaction) -> Outcome<bool> {
         writer.session.begin()?;
         writer.session.state(row)?;
         let chunk = transaction.begin.chunk.as_ref();
@@ -123,23 +128,27 @@ impl Loading {
                 policy: &writer.options.policy,
                 ddl: writer.options.ddl,
                 definitions: writer.definitions,
+                listeners: writer.options.listeners.as_deref(),
             };
             executor.fast(&mut *writer.session, transaction)?;
             writer.session.commit()?;
             self.tables.insert(name, self.uuid.clone());
-            return Ok(());
+            return Ok(true);
         }
         let is_schema = chunk.is_some_and(|chunk| chunk.table == SCHEMA_CHUNK);
-        if is_schema && self.runs_ddl && writer.options.ddl == DdlPolicy::Apply {
+        let runs = is_schema && self.runs_ddl && writer.options.ddl == DdlPolicy::Apply;
+        if runs {
             let executor = Executor {
                 channel: &writer.settings.channel,
                 policy: &writer.options.policy,
                 ddl: writer.options.ddl,
                 definitions: writer.definitions,
+                listeners: writer.options.listeners.as_deref(),
             };
             executor.fast(&mut *writer.session, transaction)?;
         }
-        writer.session.commit()
+        writer.session.commit()?;
+        Ok(runs)
     }
 
     /// The snapshot is whole: from here on the log goes on at its position.

@@ -15,7 +15,7 @@ use super::Options;
 use super::batch::Batch;
 use super::conflict::Conflict;
 use super::dead_letter::DeadLetters;
-use super::execute::{Executor, Tally, shortened};
+use super::execute::{Executor, Tally, heard, shortened};
 use super::input::Transaction;
 use super::state::facts;
 use super::tables::Definitions;
@@ -66,6 +66,8 @@ pub struct Writer<'a> {
     pub fenced: bool,
     /// Position of the transaction that failed for good.
     pub failed_at: Option<String>,
+    /// Transactions of the batch at hand that were begun.
+    pub begun: usize,
     /// The queue, when it is in the target's own database: what is applied is acknowledged in the same transaction.
     pub within: Option<Arc<dyn Queue>>,
 }
@@ -112,8 +114,10 @@ impl Writer<'_> {
         let mut left = self.options.retries;
         loop {
             let row = self.row(batch);
+            self.begun = 0;
             let failure = match self.once(batch, &row, mode) {
                 Ok(tally) => {
+                    self.tell_committed(batch);
                     written.tally.rows += tally.rows;
                     written.tally.statements += tally.statements;
                     written.tally.conflicts.extend(tally.conflicts);
@@ -125,6 +129,11 @@ impl Writer<'_> {
             };
             // What cannot be rolled back is on a connection that is gone: nothing of it is left.
             let rolled_back = self.session.rollback();
+            // Of a commit whose connection broke nobody knows yet.
+            let mut unknown = failure.cause == Cause::Lost;
+            if !unknown {
+                self.tell_rolled_back(batch, &failure);
+            }
             match failure.cause {
                 Cause::Fenced => {
                     self.fenced = true;
@@ -135,6 +144,9 @@ impl Writer<'_> {
                 _ => return Ok(Attempt::Failed(failure)),
             }
             if left == 0 || self.stop.load(Ordering::Relaxed) {
+                if std::mem::take(&mut unknown) {
+                    self.tell_rolled_back(batch, &failure);
+                }
                 return Err(Error::from(failure).with_class(Class::TryAgain));
             }
             left -= 1;
@@ -152,10 +164,28 @@ impl Writer<'_> {
                         && held.prev == row.prev
                         && held.end == row.end
                 }) {
+                    self.tell_committed(batch);
                     written.rows.push(row);
                     return Ok(Attempt::Committed);
                 }
             }
+            if unknown {
+                self.tell_rolled_back(batch, &failure);
+            }
+        }
+    }
+
+    /// Listeners hear that the batch is committed.
+    pub fn tell_committed(&self, batch: &Batch) {
+        if let Some(listeners) = &self.options.listeners {
+            listeners.committed(batch.transactions.iter().map(|transaction| heard(transaction)));
+        }
+    }
+
+    fn tell_rolled_back(&self, batch: &Batch, failure: &Failure) {
+        if let Some(listeners) = &self.options.listeners {
+            let begun = batch.transactions.iter().take(self.begun);
+            listeners.rolled_back(begun.map(|transaction| heard(transaction)), &failure.to_string());
         }
     }
 
@@ -165,6 +195,7 @@ impl Writer<'_> {
         self.session.state(row)?;
         let mut total = Tally::default();
         for transaction in &batch.transactions {
+            self.begun += 1;
             let tally = self.transaction(transaction, mode)?;
             total.rows += tally.rows;
             total.statements += tally.statements;
@@ -187,6 +218,7 @@ impl Writer<'_> {
             policy: &self.options.policy,
             ddl: self.options.ddl,
             definitions: self.definitions,
+            listeners: self.options.listeners.as_deref(),
         };
         if mode == Mode::Fast {
             return executor.fast(&mut *self.session, transaction);

@@ -9,6 +9,7 @@ use clap::{Args as _, FromArgMatches as _};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use crate::cli::listeners::Listeners;
 use crate::cli::{Manual, Tool};
 use crate::dump::select::{Bound, OPS, Predicate, TablePattern, TransactionName};
 use crate::dump::sql::Dialect;
@@ -234,6 +235,10 @@ struct Arguments {
     /// End each JSON object with a zero byte in place of a newline
     #[arg(short = '0', long)]
     null: bool,
+
+    // Last, since the heading of its options would go on.
+    #[command(flatten)]
+    listeners: Listeners,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -368,6 +373,7 @@ impl Arguments {
             source,
             zone: zone.clone(),
             color: self.color.wanted(),
+            listeners: self.listeners.start(TOOL.name, false, true)?,
         })
     }
 }

@@ -17,6 +17,7 @@ pub mod config;
 pub mod dump;
 pub mod extract;
 pub mod filters;
+pub mod listeners;
 pub mod manual;
 pub mod queue;
 pub mod service;

@@ -19,6 +19,7 @@
 
 mod bytes;
 pub mod escape;
+pub mod feed;
 mod hex;
 mod input;
 mod json;
@@ -37,12 +38,14 @@ mod walk;
 
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
 use crate::error::{Class, Error, Result};
-use crate::frame::{Abort, Kind};
+use crate::frame::{Abort, Frame, FrameWriter, Kind, SliceFrames};
+use crate::plugin::{Host, Stage};
 use crate::source::Look;
 use crate::{queue, source};
 
@@ -118,6 +121,8 @@ pub struct Options {
     pub zone: TimeZone,
     /// Whether text output has colours.
     pub color: bool,
+    /// Who hears of what is read, and may change it.
+    pub listeners: Option<Arc<Host>>,
 }
 
 impl Default for Options {
@@ -135,6 +140,7 @@ impl Default for Options {
             source: source::Options::default(),
             zone: TimeZone::UTC,
             color: false,
+            listeners: None,
         }
     }
 }
@@ -146,6 +152,14 @@ const FOLLOW_PAUSE: Duration = Duration::from_millis(100);
 pub fn run(options: &Options, sink: &mut dyn Write, note: &mut dyn FnMut(&str)) -> Result<()> {
     let mut out = Output::new(sink);
     let operands = input::operands(&options.inputs)?;
+    if options.listeners.is_some()
+        && (!matches!(options.action, Action::Print | Action::Repro) || options.format == Format::Hex)
+    {
+        return Err(Error::usage(
+            "plug-ins and --exec hear of what is printed as text, JSON or SQL, and of statistics",
+        )
+        .hint("--verify, --salvage, --undo and --format hex show what is in the file: leave out --plugin and --exec"));
+    }
     match (options.action, options.format) {
         (Action::Verify, _) => {
             let mut report = Report::new(options.json || options.format == Format::Json);
@@ -254,15 +268,43 @@ fn walk_all(
     out: &mut Output<'_>,
     note: &mut dyn FnMut(&str),
 ) -> Result<()> {
+    let channel = if options.channel.is_empty() { queue::DEFAULT_CHANNEL } else { &options.channel };
+    let mut stage = match &options.listeners {
+        Some(host) => Some(Stage::start(host.clone(), channel)?),
+        None => None,
+    };
+    let outcome = walk_operands(options, operands, walk, printer, out, note, &mut stage);
+    match stage {
+        Some(mut stage) => {
+            // What a closed pipe took is nobody's commit.
+            let outcome = outcome.and_then(|()| out.flush().map(|()| stage.written()));
+            stage.stop(outcome)
+        }
+        None => outcome,
+    }
+}
+
+fn walk_operands(
+    options: &Options,
+    operands: &[Operand],
+    walk: &mut Walk<'_>,
+    printer: &mut dyn Printer,
+    out: &mut Output<'_>,
+    note: &mut dyn FnMut(&str),
+    stage: &mut Option<Stage>,
+) -> Result<()> {
     let mut abort = None;
     for (number, operand) in operands.iter().enumerate() {
         let follow = options.follow && number + 1 == operands.len();
-        let mut opening = Opening { in_process: true, ..options.opening(follow) };
-        opening.source.look = options.look();
+        // Listeners hear of everything, in the form that it travels in.
+        let mut opening = Opening { in_process: stage.is_none(), ..options.opening(follow) };
+        if stage.is_none() {
+            opening.source.look = options.look();
+        }
         // Statistics have no use for the text of statements that rows stand for.
         opening.source.no_annotate |= opening.source.look.sizes_only;
         let mut input = Input::open(operand, &opening)?;
-        let walked = walk_one(&mut input, walk, printer, out);
+        let walked = walk_one(&mut input, walk, printer, out, stage);
         input.take_notes().iter().for_each(|text| note(text));
         abort = walked?;
         if walk.is_done() {
@@ -278,7 +320,9 @@ fn walk_one(
     walk: &mut Walk<'_>,
     printer: &mut dyn Printer,
     out: &mut Output<'_>,
+    stage: &mut Option<Stage>,
 ) -> Result<Option<Error>> {
+    let mut staged = FrameWriter::new();
     let name = input.name.clone();
     let mut abort = None;
     let mut frames = 0u64;
@@ -311,7 +355,19 @@ fn walk_one(
             abort = Some(walk::abort_error(&message).at(frame.at).in_file(&name));
         }
         frames += 1;
-        walk.frame(&frame, printer, out).map_err(|error| error.in_file(&name))?;
+        match stage {
+            None => walk.frame(&frame, printer, out).map_err(|error| error.in_file(&name))?,
+            Some(stage) => {
+                stage.frame(&frame, &mut staged)?;
+                let at = frame.at;
+                let mut changed = SliceFrames::new(staged.bytes(), 0);
+                while let Some(frame) = changed.next()? {
+                    walk.frame(&Frame { at, ..frame }, printer, out).map_err(|error| error.in_file(&name))?;
+                }
+                staged.clear();
+                stage.written();
+            }
+        }
         if walk.is_done() {
             return Ok(None);
         }

@@ -19,6 +19,16 @@ impl<'a> Output<'a> {
         Output { buffer: Vec::with_capacity(Self::SPILL_BYTES * 2), sink }
     }
 
+    /// Over a buffer that somebody else writes out: nothing may spill.
+    pub fn over(buffer: Vec<u8>, sink: &'a mut dyn Write) -> Output<'a> {
+        Output { buffer, sink }
+    }
+
+    /// What waits to be written.
+    pub fn into_buffer(self) -> Vec<u8> {
+        self.buffer
+    }
+
     /// What waits to be written; append to it.
     #[inline]
     pub fn buffer(&mut self) -> &mut Vec<u8> {

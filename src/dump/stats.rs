@@ -6,7 +6,7 @@
 //! the log has both times. Memory: a few numbers a table and a minute.
 
 use std::collections::{BTreeMap, HashMap};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use anstyle::{AnsiColor, Style};
 use jiff::tz::TimeZone;
@@ -431,12 +431,12 @@ impl Printer for StatsPrinter {
         Ok(())
     }
 
-    fn rows(&mut self, _: &mut Output<'_>, _: &Transaction, rows: &Rows<'_>, table: &Rc<Table>) -> Result<()> {
+    fn rows(&mut self, _: &mut Output<'_>, _: &Transaction, rows: &Rows<'_>, table: &Arc<Table>) -> Result<()> {
         self.count(table, rows.op, u64::from(rows.count), rows.images.len() as u64);
         Ok(())
     }
 
-    fn measured(&mut self, table: &Rc<Table>, op: RowsOp, rows: u64, bytes: u64) -> Result<()> {
+    fn measured(&mut self, table: &Arc<Table>, op: RowsOp, rows: u64, bytes: u64) -> Result<()> {
         self.count(table, op, rows, bytes);
         Ok(())
     }
@@ -446,7 +446,7 @@ impl Printer for StatsPrinter {
         _: &mut Output<'_>,
         _: &Transaction,
         rows: &Rows<'_>,
-        table: &Rc<Table>,
+        table: &Arc<Table>,
         row: &Row<'_>,
         _: u64,
     ) -> Result<()> {

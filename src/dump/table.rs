@@ -24,6 +24,12 @@ impl Table {
         Ok(Table { definition, identity, number, payload: payload.into() })
     }
 
+    /// A definition that was decoded elsewhere.
+    pub fn of(definition: TableDefinition, number: u64) -> Table {
+        let identity = definition.identity().unwrap_or(&[]).iter().map(|part| part.column as usize).collect();
+        Table { definition, identity, number, payload: Box::default() }
+    }
+
     /// Whether this is the definition that the payload holds.
     pub fn is(&self, payload: &[u8]) -> bool {
         *self.payload == *payload

@@ -12,7 +12,7 @@
 //! stay on their line and cannot control a terminal; bytes are `0x…`.
 
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use anstyle::{AnsiColor, Style};
 use jiff::tz::TimeZone;
@@ -293,7 +293,7 @@ impl Printer for TextPrinter {
         out: &mut Output<'_>,
         _: &Transaction,
         rows: &Rows<'_>,
-        table: &Rc<Table>,
+        table: &Arc<Table>,
         row: &Row<'_>,
         _: u64,
     ) -> Result<()> {

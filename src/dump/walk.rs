@@ -6,7 +6,7 @@
 //! damage, a discard or an abort is closed as discarded.
 
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::output::Output;
 use super::select::{Reached, Selection};
@@ -59,7 +59,7 @@ pub trait Printer {
         out: &mut Output<'_>,
         transaction: &Transaction,
         rows: &Rows<'_>,
-        table: &Rc<Table>,
+        table: &Arc<Table>,
     ) -> Result<()> {
         let mut ordinal = transaction.ordinal;
         let mut iter = rows.iter(&table.definition)?;
@@ -75,7 +75,7 @@ pub trait Printer {
         out: &mut Output<'_>,
         transaction: &Transaction,
         rows: &Rows<'_>,
-        table: &Rc<Table>,
+        table: &Arc<Table>,
         row: &Row<'_>,
         ordinal: u64,
     ) -> Result<()>;
@@ -92,7 +92,7 @@ pub trait Printer {
         Ok(false)
     }
     /// Rows of which only the number and the size of their images is known ([`crate::source::Look::sizes_only`]).
-    fn measured(&mut self, _table: &Rc<Table>, _op: RowsOp, _rows: u64, _bytes: u64) -> Result<()> {
+    fn measured(&mut self, _table: &Arc<Table>, _op: RowsOp, _rows: u64, _bytes: u64) -> Result<()> {
         Ok(())
     }
     /// The transaction ends.
@@ -138,7 +138,7 @@ struct Session<'a> {
 /// A definition that holds.
 #[derive(Clone)]
 struct Known {
-    table: Rc<Table>,
+    table: Arc<Table>,
     /// Whether the selection has the table.
     selected: bool,
     /// Whether the printer has seen it.
@@ -347,7 +347,7 @@ impl Session<'_> {
         self.tables_seen += 1;
         let table = Table::decode(frame.payload, self.tables_seen).map_err(|error| Error::from(error).at(frame.at))?;
         let selected = self.selection.table(&table.definition.database, &table.definition.table);
-        self.tables.insert(key, Known { table: Rc::new(table), selected, shown: false });
+        self.tables.insert(key, Known { table: Arc::new(table), selected, shown: false });
         self.table_last = None;
         Ok(())
     }

@@ -4,11 +4,13 @@
 //! the design): whatever fails, the last frame is an `abort` with the exit status, unless the output itself is gone.
 
 use std::io::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::frame::{Abort, FrameWriter, Kind};
+use crate::plugin::{Host, Stage};
 use crate::source::{Source, Status, Step};
 
 /// Least bytes of one write, except at the end and when the source is idle.
@@ -17,13 +19,39 @@ const WRITE_BYTES: usize = 256 << 10;
 const IDLE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Copies a source's frames to `output` until its end, or until `stop` is set, when it ends behind the transaction at hand. `report` is called now
-/// and then with how far it has come and with remarks for people.
+/// and then with how far it has come and with remarks for people. Listeners are told of the channel's name; what they refuse travels down the pipe as an
+/// abort frame like every other error.
 pub fn run(
     source: &mut dyn Source,
     output: &mut dyn Write,
     name: &str,
     stop: &AtomicBool,
     report: &mut dyn FnMut(Status, Vec<String>),
+    listeners: Option<(Arc<Host>, &str)>,
+) -> Result<Status> {
+    let Some((listeners, channel)) = listeners else { return copy(source, output, name, stop, report, &mut None) };
+    let mut stage = match Stage::start(listeners, channel) {
+        Ok(stage) => Some(stage),
+        Err(error) => {
+            let mut writer = FrameWriter::new();
+            abort(&mut writer, source, &error);
+            write(&mut writer, output, name, &mut None)?;
+            return Err(error);
+        }
+    };
+    let mut status = None;
+    let outcome = copy(source, output, name, stop, report, &mut stage).map(|done| status = Some(done));
+    let outcome = stage.map_or(Ok(()), |stage| stage.stop(outcome));
+    outcome.map(|()| status.unwrap_or_default())
+}
+
+fn copy(
+    source: &mut dyn Source,
+    output: &mut dyn Write,
+    name: &str,
+    stop: &AtomicBool,
+    report: &mut dyn FnMut(Status, Vec<String>),
+    stage: &mut Option<Stage>,
 ) -> Result<Status> {
     let mut writer = FrameWriter::new();
     let mut told = false;
@@ -36,14 +64,19 @@ pub fn run(
             Ok(step) => step,
             Err(error) => {
                 report(source.status(), source.take_notes());
-                abort(&mut writer, source, &error);
-                write(&mut writer, output, name)?;
-                return Err(error);
+                return Err(fail(writer, source, error, output, name, stage)?);
             }
         };
         let due = step != Step::More || writer.len() >= WRITE_BYTES;
         if due {
-            write(&mut writer, output, name)?;
+            if let Err(error) = write(&mut writer, output, name, stage) {
+                // A listener's refusal travels down the pipe; a reader that is gone hears of nothing.
+                if stage.is_some() && !error.is_broken_pipe() {
+                    writer.clear();
+                    return Err(fail(writer, source, error, output, name, &mut None)?);
+                }
+                return Err(error);
+            }
             report(source.status(), source.take_notes());
         }
         match step {
@@ -76,7 +109,38 @@ pub fn write_abort(output: &mut dyn Write, error: &Error) {
     let _ = output.write_all(writer.bytes()).and_then(|()| output.flush());
 }
 
-fn write(writer: &mut FrameWriter, output: &mut dyn Write, name: &str) -> Result<()> {
+/// Writes what there is and the abort frame; gives back the error.
+fn fail(
+    mut writer: FrameWriter,
+    source: &dyn Source,
+    error: Error,
+    output: &mut dyn Write,
+    name: &str,
+    stage: &mut Option<Stage>,
+) -> Result<Error> {
+    if stage.is_some()
+        && let Err(refused) = write(&mut writer, output, name, stage)
+        && refused.is_broken_pipe()
+    {
+        return Err(refused);
+    }
+    abort(&mut writer, source, &error);
+    write(&mut writer, output, name, &mut None)?;
+    Ok(error)
+}
+
+fn write(writer: &mut FrameWriter, output: &mut dyn Write, name: &str, stage: &mut Option<Stage>) -> Result<()> {
+    if let Some(stage) = stage
+        && !writer.is_empty()
+    {
+        let mut staged = FrameWriter::new();
+        let outcome = stage.frames(writer.bytes(), &mut staged);
+        writer.clear();
+        // What came before a refusal is written: readers make whole transactions durable.
+        write(&mut staged, output, name, &mut None)?;
+        stage.written();
+        return outcome;
+    }
     if !writer.is_empty() {
         output.write_all(writer.bytes()).map_err(|error| {
             let gone = error.kind() == std::io::ErrorKind::BrokenPipe;

@@ -21,6 +21,7 @@ use crate::apply::rules::Rules;
 use crate::apply::state::{Reached, facts};
 use crate::apply::{self, status};
 use crate::cli::filters::Filters;
+use crate::cli::listeners::Listeners;
 use crate::cli::{Manual, Tool, units};
 use crate::dump::moment;
 use crate::error::{Class, Error, Result};
@@ -263,7 +264,7 @@ struct RunArguments {
     ///
     /// In the dialect of the target, with the channel's filters, names and limits. It is what rlog-dump would print of it: into SQLite, DDL
     /// is left out with a comment. Conflicts do not show.
-    #[arg(long, conflicts_with_all = ["follow", "check"])]
+    #[arg(long, conflicts_with_all = ["follow", "check", "plugins", "commands"])]
     dry_run: bool,
 
     /// Show progress
@@ -285,6 +286,9 @@ struct RunArguments {
     // Last, since the heading of its options would go on.
     #[command(flatten)]
     filters: Filters,
+
+    #[command(flatten)]
+    listeners: Listeners,
 }
 
 #[derive(clap::Args, Debug)]
@@ -470,6 +474,7 @@ fn options(arguments: &RunArguments) -> Result<Options> {
         same_server_id: arguments.same_server_id,
         replace: arguments.replace,
         lock_wait: arguments.lock_wait,
+        listeners: None,
         settings: Settings {
             rewrites: rules.rewrite_db.clone(),
             check_before: arguments.check_before,
@@ -506,6 +511,8 @@ fn run_channel(arguments: RunArguments) -> Result<()> {
         stop: Some(stop.clone()),
     };
     let mut target = target::open(&arguments.place.target, &open)?;
+    // Not before there is a target: a plug-in may have effects of its own.
+    let options = Options { listeners: arguments.listeners.start(TOOL.name, arguments.quiet, false)?, ..options };
     let mut observer = observe::Observer::new(&arguments, &options)?;
     if !arguments.quiet {
         for note in &target.properties().notes {

@@ -6,6 +6,7 @@ use clap::Args as _;
 
 use crate::cli::Manual;
 use crate::cli::filters::Filters;
+use crate::cli::listeners::Listeners;
 
 pub(super) const MANUAL: Manual = Manual {
     examples: &[
@@ -295,6 +296,9 @@ pub(super) struct Args {
     // Last, since the heading of its options would go on.
     #[command(flatten)]
     pub(super) filters: Filters,
+
+    #[command(flatten)]
+    pub(super) listeners: Listeners,
 }
 
 pub(super) fn command() -> clap::Command {

@@ -89,15 +89,19 @@ fn extract(args: &Args, output: &mut File) -> std::result::Result<(), Failure> {
             .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
             .map_err(|error| Error::io("signal handler", error))?;
     }
+    let listeners = args.listeners.start(TOOL.name, args.quiet, true)?;
     crate::sys::pipe::enlarge(&*output);
     let mut display = Display::new(args);
     let mut service = args.follow.then(Service::new);
-    let done = extract::run(&mut *source, output, "standard output", &stop, &mut |status, notes| {
+    let mut report = |status, notes| {
         if let Some(service) = &mut service {
             service.beat();
         }
         display.show(status, notes);
-    });
+    };
+    let channel = args.channel.as_deref().unwrap_or(crate::queue::DEFAULT_CHANNEL);
+    let listeners = listeners.map(|host| (host, channel));
+    let done = extract::run(&mut *source, output, "standard output", &stop, &mut report, listeners);
     drop(service);
     display.finish();
     let status = source.status();

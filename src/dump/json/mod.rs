@@ -9,7 +9,7 @@ mod lines;
 mod repro;
 
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::escape::put_json_string;
 use super::moment::put_utc;
@@ -19,7 +19,7 @@ use super::table::Table;
 use super::walk::{Ending, Printer, Transaction};
 use crate::error::{Error, Result};
 use crate::event::{ColumnSet, RecordKind, Row, Rows, RowsOp, Statement};
-use crate::frame::{Step, StreamHeader};
+use crate::frame::{Coordinate, Step, StreamHeader};
 
 pub use lines::BEGIN_FLAGS;
 pub use repro::ReproPrinter;
@@ -76,6 +76,14 @@ impl JsonPrinter {
             txid: Vec::new(),
             times: Times::default(),
         }
+    }
+
+    /// What is printed from here on is of this transaction.
+    pub fn stand(&mut self, txid: Coordinate) {
+        self.txid.clear();
+        self.txid.extend_from_slice(b",\"txid\":\"");
+        lines::put_coordinate(&mut self.txid, txid);
+        self.txid.push(b'"');
     }
 
     /// An object of this kind is open behind the call; [`JsonPrinter::close`] ends it.
@@ -212,10 +220,7 @@ impl Printer for JsonPrinter {
     }
 
     fn begin(&mut self, out: &mut Output<'_>, transaction: &Transaction) -> Result<()> {
-        self.txid.clear();
-        self.txid.extend_from_slice(b",\"txid\":\"");
-        lines::put_coordinate(&mut self.txid, transaction.txid);
-        self.txid.push(b'"');
+        self.stand(transaction.txid);
         let out = out.buffer();
         self.open_in(out, "begin");
         lines::begin(out, &transaction.begin, &mut self.times);
@@ -228,7 +233,7 @@ impl Printer for JsonPrinter {
         out: &mut Output<'_>,
         transaction: &Transaction,
         rows: &Rows<'_>,
-        table: &Rc<Table>,
+        table: &Arc<Table>,
     ) -> Result<()> {
         check_columns(rows, table)?;
         self.plan(table);
@@ -254,7 +259,7 @@ impl Printer for JsonPrinter {
         out: &mut Output<'_>,
         _: &Transaction,
         rows: &Rows<'_>,
-        table: &Rc<Table>,
+        table: &Arc<Table>,
         row: &Row<'_>,
         ordinal: u64,
     ) -> Result<()> {

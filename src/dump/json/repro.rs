@@ -5,7 +5,7 @@
 //! bytes. In SQL text strings, numbers and comments are replaced.
 
 use std::hash::{BuildHasher as _, RandomState};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::{Times, lines};
 use crate::dump::escape::put_json_string;
@@ -161,7 +161,7 @@ impl Printer for ReproPrinter {
         out: &mut Output<'_>,
         _: &Transaction,
         rows: &Rows<'_>,
-        table: &Rc<Table>,
+        table: &Arc<Table>,
         row: &Row<'_>,
         ordinal: u64,
     ) -> Result<()> {

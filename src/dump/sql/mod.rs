@@ -8,7 +8,7 @@ mod row;
 mod statement;
 pub mod undo;
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::moment::put_utc;
 use super::output::Output;
@@ -115,7 +115,7 @@ impl Printer for SqlPrinter {
         out: &mut Output<'_>,
         _: &Transaction,
         _: &Rows<'_>,
-        table: &Rc<Table>,
+        table: &Arc<Table>,
         row: &Row<'_>,
         _: u64,
     ) -> Result<()> {

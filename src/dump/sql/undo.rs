@@ -13,7 +13,7 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, DefaultHasher, Hash as _, Hasher as _};
 use std::ops::Range;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::heading;
 use super::literal::{Dialect, comment};
@@ -48,7 +48,7 @@ struct Index {
     /// Offsets of begins, about [`BLOCK_BYTES`] apart; the last is where the file ends.
     blocks: Vec<u64>,
     /// For each key, from which offset a definition holds.
-    tables: HashMap<u64, Vec<(u64, Rc<Table>)>>,
+    tables: HashMap<u64, Vec<(u64, Arc<Table>)>>,
     dialect: Option<Dialect>,
     hits: u64,
     /// Tables of the selected rows so far.
@@ -153,7 +153,7 @@ impl Index {
                         tables_seen += 1;
                         let table =
                             Table::decode(frame.payload, tables_seen).map_err(|e| Error::from(e).at(frame.at))?;
-                        history.push((frame.at, Rc::new(table)));
+                        history.push((frame.at, Arc::new(table)));
                     }
                 }
                 Step::Begin(txid, begin) => {
@@ -295,7 +295,7 @@ impl Index {
     }
 
     /// The definition that holds at an offset.
-    fn table(&self, key: u64, at: u64) -> Result<Rc<Table>> {
+    fn table(&self, key: u64, at: u64) -> Result<Arc<Table>> {
         let history = self.tables.get(&key).map_or(&[][..], Vec::as_slice);
         let number = history.partition_point(|(from, _)| *from <= at);
         number
@@ -444,7 +444,7 @@ impl Writer<'_> {
     fn rows(
         &mut self,
         rows: &Rows<'_>,
-        table: &Rc<Table>,
+        table: &Arc<Table>,
         transaction: &Transaction,
         begun: &mut bool,
         out: &mut Output<'_>,

@@ -1,0 +1,98 @@
+//! Several workers into MariaDB: what comes from which thread, in which order.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::build::{Place, c, probe};
+use crate::common::{Server, rlog};
+
+/// Two tables' worth of transactions that do not depend on each other, as a server has logged them.
+fn logged() -> (Server, usize) {
+    let source = Server::new("mariadb-10.11").log_bin().option("--binlog-row-metadata=FULL").start();
+    source.sql("create database shop; create table shop.t (id int primary key, v varchar(100))");
+    let mut text = String::from("use shop;");
+    for id in 0..400 {
+        text += &format!("insert into t values ({id}, 'v{id}');");
+    }
+    source.sql(&text);
+    source.flush_logs();
+    (source, 400)
+}
+
+fn apply(place: &Place, source: &Server, target: &Server, options: &[&str]) -> (i32, String) {
+    let stream = rlog("rlog-extract").args(source.logs()).output().unwrap();
+    assert!(stream.status.success(), "{}", String::from_utf8_lossy(&stream.stderr));
+    let output = rlog("rlog-apply")
+        .current_dir(place.path(""))
+        .args(["run", "--init", "empty", "--workers", "4", "--batch", "5"])
+        .args(options)
+        .arg(target.url(""))
+        .write_stdin(stream.stdout)
+        .env("PROBE_SLOW", "1")
+        .output()
+        .unwrap();
+    (output.status.code().unwrap(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn with_several_workers_each_attempt_stays_on_one_thread_and_commits_come_in_order() {
+    let (source, count) = logged();
+    for (plugin, serial) in [(probe(), false), (c("serial", "tests/plugin/probe.c", &["-DPROBE_FLAGS=1"]), true)] {
+        let target = Server::new("mariadb-10.11").start();
+        let place = Place::new();
+        let option = format!("--plugin={}:log={};", plugin.display(), place.show("log"));
+        let (status, text) = apply(&place, &source, &target, &[&option]);
+        assert_eq!(status, 0, "{text}");
+        assert_eq!(target.text("select count(*), count(distinct id) from shop.t"), format!("{count}\t{count}\n"));
+        let heard = place.heard();
+        let threads: BTreeSet<u64> =
+            heard.iter().filter(|(_, line)| line.starts_with("after")).map(|(thread, _)| *thread).collect();
+        assert!(threads.len() > 1, "one thread did it all");
+        // The main thread alone hears of the channel.
+        let main = heard.iter().find(|(_, line)| line.starts_with("start")).unwrap().0;
+        assert!(heard.iter().filter(|(_, line)| line.starts_with("stop ")).all(|(thread, _)| *thread == main));
+        // Of each transaction: begin … end on one thread, begun anew after each rollback, committed once.
+        let mut open: BTreeMap<String, u64> = BTreeMap::new();
+        let mut committed = Vec::new();
+        for (thread, line) in &heard {
+            let mut words = line.split(' ');
+            let (kind, id) = (words.next().unwrap(), words.next().unwrap_or_default().to_owned());
+            match kind {
+                "begin" => assert!(open.insert(id, *thread).is_none(), "begun twice: {line}"),
+                "commit" => {
+                    assert_eq!(open.remove(&id), Some(*thread), "{line}");
+                    committed.push(id.parse::<u64>().unwrap());
+                }
+                "rollback" => assert_eq!(open.remove(&id), Some(*thread), "{line}"),
+                "start" | "stop" | "stopped" | "error" => {}
+                _ => assert_eq!(open.get(&id), Some(thread), "{line}"),
+            }
+        }
+        assert!(open.is_empty());
+        assert!(committed.windows(2).all(|pair| pair[0] < pair[1]), "commits are heard of in the source's order");
+        assert!(committed.len() >= count);
+        let most = heard.last().unwrap().1.rsplit(' ').next().unwrap().parse::<u32>().unwrap();
+        assert_eq!(most > 1, !serial, "at most {most} functions were at work at once");
+    }
+}
+
+#[test]
+fn a_process_is_fed_by_several_workers() {
+    let (source, count) = logged();
+    let target = Server::new("mariadb-10.11").start();
+    let place = Place::new();
+    let (status, text) = apply(&place, &source, &target, &["--exec", "cat > lines"]);
+    assert_eq!(status, 0, "{text}");
+    let mut rows: BTreeMap<String, usize> = BTreeMap::new();
+    let mut committed = 0;
+    for line in std::fs::read_to_string(place.path("lines")).unwrap().lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let txid = line["txid"].as_str().unwrap_or_default().to_owned();
+        match line["kind"].as_str().unwrap() {
+            "begin" | "discard" => drop(rows.insert(txid, 0)),
+            "row" => *rows.get_mut(&txid).unwrap() += 1,
+            "commit" => committed += rows[&txid],
+            _ => {}
+        }
+    }
+    assert_eq!(committed, count);
+}

@@ -6,7 +6,7 @@ CARGO ?= cargo
 FUZZ_SECONDS ?= 60
 CRASH_KILLS ?= 10000
 CRASH_RUNS ?= 100000
-BENCH_SUITES ?= decode memory queue ship apply-sqlite apply-mariadb apply-mariadb-bulk live-log live-snapshot sqlite-source
+BENCH_SUITES ?= decode memory queue ship apply-sqlite apply-plugin apply-mariadb apply-mariadb-bulk live-log live-snapshot sqlite-source
 
 # Rust first looks beside rustup, which a non-interactive shell may not have on its PATH.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
@@ -14,7 +14,7 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 PROGRAMS := rlog-extract rlog-ship rlog-queue rlog-apply rlog-dump
 BUILT := target/release
 
-.PHONY: help build demo test check servers tools bench fuzz crash install uninstall deb clean
+.PHONY: help build demo test check servers tools bench fuzz crash plugin-check install uninstall deb clean
 
 help:
 	@echo 'make build              release binaries in $(BUILT)/'
@@ -24,6 +24,7 @@ help:
 	@echo "make bench              rlog beside its peers on generated loads; results in benches/runs/ (RLOG_BENCH_SCALE=0.1 is quick; BENCH_SUITES=$(firstword $(BENCH_SUITES)) is one suite)"
 	@echo 'make fuzz               every fuzz target for FUZZ_SECONDS ($(FUZZ_SECONDS))'
 	@echo 'make crash              the long crash campaign: CRASH_KILLS ($(CRASH_KILLS)) kills, CRASH_RUNS ($(CRASH_RUNS)) simulated power cuts'
+	@echo 'make plugin-check       the tests of plug-ins once more under valgrind: errors of memory and leaks (some minutes)'
 	@echo 'make install            binaries, manual pages, completions below DESTDIR and PREFIX ($(PREFIX)); make uninstall'
 	@echo 'make deb                a Debian package in dist/'
 	@echo 'make servers            the database servers that tests use, unpacked into .servers/ (or $$RLOG_SERVERS)'
@@ -66,16 +67,23 @@ crash: servers tools
 	RLOG_CRASH_KILLS=$(CRASH_KILLS) RLOG_CRASH_RUNS=$(CRASH_RUNS) $(CARGO) test --locked --release --features planted --test crash -- --include-ignored --nocapture --test-threads=2
 	RLOG_CRASH_KILLS=$(CRASH_KILLS) RLOG_CRASH_RUNS=$(CRASH_RUNS) $(CARGO) test --locked --release --test sqlite -- --nocapture kills shadow
 
+plugin-check: tools
+	.ci/tools valgrind:valgrind
+	RLOG_PLUGIN_VALGRIND=1 $(CARGO) test --locked --test plugin -- listeners:: streams:: kills::
+
 # Not through `build`, so that `sudo make install` after `make build` needs no compiler for root.
 $(PROGRAMS:%=$(BUILT)/%):
 	$(MAKE) build
 
 install: $(PROGRAMS:%=$(BUILT)/%)
-	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/share/man/man1" "$(DESTDIR)$(PREFIX)/share/man/man5" \
+	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/include" "$(DESTDIR)$(PREFIX)/share/man/man1" \
+	  "$(DESTDIR)$(PREFIX)/share/man/man3" "$(DESTDIR)$(PREFIX)/share/man/man5" \
 	  "$(DESTDIR)$(PREFIX)/share/man/man7" "$(DESTDIR)$(PREFIX)/share/bash-completion/completions" \
 	  "$(DESTDIR)$(PREFIX)/share/zsh/site-functions" "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d" "$(DESTDIR)$(PREFIX)/share/rlog"
 	install -m 755 $(PROGRAMS:%=$(BUILT)/%) "$(DESTDIR)$(PREFIX)/bin"
+	install -m 644 include/rlog_plugin.h "$(DESTDIR)$(PREFIX)/include"
 	install -m 644 man/*.1 "$(DESTDIR)$(PREFIX)/share/man/man1"
+	install -m 644 man/*.3 "$(DESTDIR)$(PREFIX)/share/man/man3"
 	install -m 644 man/*.5 "$(DESTDIR)$(PREFIX)/share/man/man5"
 	install -m 644 man/*.7 "$(DESTDIR)$(PREFIX)/share/man/man7"
 	install -m 644 completions/bash/* "$(DESTDIR)$(PREFIX)/share/bash-completion/completions"
@@ -85,6 +93,7 @@ install: $(PROGRAMS:%=$(BUILT)/%)
 
 uninstall:
 	cd "$(DESTDIR)$(PREFIX)" && rm -f $(PROGRAMS:%=bin/%) $(patsubst man/%.1,share/man/man1/%.1,$(wildcard man/*.1)) \
+	  include/rlog_plugin.h $(patsubst man/%.3,share/man/man3/%.3,$(wildcard man/*.3)) \
 	  $(patsubst man/%.5,share/man/man5/%.5,$(wildcard man/*.5)) $(patsubst man/%.7,share/man/man7/%.7,$(wildcard man/*.7)) $(PROGRAMS:%=share/bash-completion/completions/%) \
 	  $(PROGRAMS:%=share/zsh/site-functions/_%) $(PROGRAMS:%=share/fish/vendor_completions.d/%.fish) share/rlog/rlog.magic
 	-rmdir "$(DESTDIR)$(PREFIX)/share/rlog"

@@ -68,6 +68,45 @@ fn the_exit_statuses_of_rlog_7_are_those_of_the_code() {
     }
 }
 
+/// rlog-plugin(3) is written by hand, and has every event, answer and function of the header.
+#[test]
+fn rlog_plugin_3_has_what_the_header_has() {
+    let page = fs::read_to_string(repository().join("man/rlog-plugin.3")).unwrap();
+    let header = fs::read_to_string(repository().join("include/rlog_plugin.h")).unwrap();
+    let mut wanted =
+        vec!["RLOG_PLUGIN_ABI".to_owned(), "RLOG_PLUGIN_SERIAL".to_owned(), "RLOG_TRANSACTION_SNAPSHOT".to_owned()];
+    let words =
+        |line: &str| line.split(|c: char| !c.is_alphanumeric() && c != '_').map(str::to_owned).collect::<Vec<_>>();
+    let mut block = "";
+    for line in header.lines() {
+        if line.starts_with("/* Kinds of events")
+            || line.starts_with("/* What a listener")
+            || line.starts_with("/* What set_value")
+        {
+            block = "numbers";
+        } else if line.starts_with("typedef struct rlog_host") {
+            block = "host";
+        } else if line.starts_with('}') {
+            block = "";
+        }
+        let words = words(line.trim());
+        match block {
+            "numbers" if line.contains(" = ") => wanted.push(words[0].clone()),
+            // `void *(*allocate)(size_t bytes);`
+            "host" => {
+                wanted.extend(line.split_once("(*").and_then(|(_, rest)| Some(rest.split_once(')')?.0.to_owned())))
+            }
+            _ => {}
+        }
+    }
+    assert!(wanted.len() > 25, "{wanted:?}");
+    let missing: Vec<&String> = wanted
+        .iter()
+        .filter(|word| !page.contains(*word) && *word != "log" && !page.contains(&word.replace('-', "\\-")))
+        .collect();
+    assert!(missing.is_empty(), "man/rlog-plugin.3 lacks {missing:?}");
+}
+
 /// A page or a README that tells of an option that does not exist is worse than none.
 #[test]
 fn every_command_line_shown_is_one_that_the_programs_accept() {
@@ -77,7 +116,9 @@ fn every_command_line_shown_is_one_that_the_programs_accept() {
             shown.extend(example.lines().map(|line| (tool.name.to_string(), line.to_string())));
         }
     }
-    for (path, is_roff) in [("README.md", false), ("man/rlog.7", true), ("man/rlog-format.5", true)] {
+    for (path, is_roff) in
+        [("README.md", false), ("man/rlog.7", true), ("man/rlog-format.5", true), ("man/rlog-plugin.3", true)]
+    {
         let Ok(text) = fs::read_to_string(repository().join(path)) else { continue };
         shown.extend(blocks(&text, is_roff).into_iter().map(|line| (path.to_string(), line)));
     }

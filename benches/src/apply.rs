@@ -26,6 +26,10 @@ log before the clock starts, and rlog-apply reads a queue that is full, into a t
 const BULK_WORDS: &str = "Catch-up of four transactions of narrow rows (two inserts, an update, a delete) into a private MariaDB 10.11, everything else as
 for small transactions. Thousands of row changes per second of wall-clock time.";
 
+const PLUGIN_WORDS: &str = "What listeners cost: the same four transactions of narrow rows from a queue into a new SQLite file, without a plug-in, with one
+that listens to nothing, with one whose functions for every kind of event do nothing (two calls a row), with the audit trail of examples/plugin-audit, and with a
+process that is fed JSON lines (cat > /dev/null). Thousands of row changes per second of wall-clock time.";
+
 /// Rounds of the SQLite suite at most.
 const SQLITE_ROUNDS_MAX: usize = 3;
 
@@ -102,6 +106,75 @@ pub fn sqlite(settings: &Settings) -> Result<()> {
     let samples = measure::interleaved(&mut contestants, rounds, rate)?;
     let versions = vec![format!("scale {}, {rounds} rounds", settings.scale)];
     Run { suite: "apply-sqlite", words: SQLITE_WORDS, rate, contestants: &contestants, samples: &samples, versions }
+        .write(repository(), &report::folder(repository()))?;
+    let _ = fs::remove_dir_all(&work);
+    Ok(())
+}
+
+/// Into SQLite, with listeners.
+pub fn plugin(settings: &Settings) -> Result<()> {
+    let work = settings.logs.join("apply-plugin");
+    let _ = fs::remove_dir_all(&work);
+    fs::create_dir_all(&work)?;
+    let cc = |source: &str, name: &str| -> Result<String> {
+        let plugin = work.join(name);
+        let mut cc = Command::new("cc");
+        cc.args(["-O2", "-shared", "-fPIC", "-I"]).arg(repository().join("include")).arg("-o").arg(&plugin);
+        let status = cc.arg(repository().join(source)).status()?;
+        ensure!(status.success(), "cc {source} ends with {status}");
+        Ok(plugin.display().to_string())
+    };
+    let nothing = cc("benches/src/peers/nothing.c", "nothing.so")?;
+    let audit = cc("examples/plugin-audit/audit.c", "audit.so")?;
+    let logs = logs::logs(&settings.logs, settings.scale)?;
+    let log = logs.iter().find(|log| log.name == "bulk").context("the bulk log")?;
+    let queue = work.join("queue");
+    fill(&queue, &[&log.setup, &log.load])?;
+    let database = work.join("target.db");
+    let expected = log.rows / 4;
+    let listeners = [
+        ("rlog-apply", vec![]),
+        ("listens to nothing", vec!["--plugin".to_owned(), nothing.clone()]),
+        ("listens to all", vec!["--plugin".to_owned(), format!("{nothing}:all")]),
+        ("audit trail", vec!["--plugin".to_owned(), format!("{audit}:{}", work.join("trail").display())]),
+        ("--exec cat", vec!["--exec".to_owned(), "cat > /dev/null".to_owned()]),
+    ];
+    let mut contestants = Vec::new();
+    for (who, options) in listeners {
+        let (fresh, done) = (work.clone(), database.clone());
+        let before = move || {
+            for name in ["target.db", "target.db-wal", "target.db-shm", "trail"] {
+                let _ = fs::remove_file(fresh.join(name));
+            }
+            Ok(())
+        };
+        let after = move || -> Result<()> {
+            let connection = rusqlite::Connection::open(&done)?;
+            let count: i64 = connection.query_row("select count(*) from narrow", [], |row| row.get(0))?;
+            ensure!(count == expected as i64, "{count} rows in narrow");
+            Ok(())
+        };
+        let mut command: Vec<OsString> = vec![program("rlog-apply").into()];
+        command.extend(["run", "--init", "empty", "--create-tables"].map(OsString::from));
+        command.extend(options.into_iter().map(OsString::from));
+        command.extend(["--from".into(), queue.clone().into_os_string()]);
+        let mut target = OsString::from("sqlite:");
+        target.push(&database);
+        command.push(target);
+        contestants.push(Contestant {
+            work: Work::Program { command, stdin: None },
+            before: Some(Box::new(before)),
+            after: Some(Box::new(after)),
+            bytes: fs::metadata(&log.load)?.len(),
+            rows: log.rows,
+            baselines: &["rlog-apply"],
+            ..Contestant::program(log.name, who, vec![])
+        });
+    }
+    let rate = Rate::ThousandRows;
+    let samples = measure::interleaved(&mut contestants, settings.rounds, rate)?;
+    let versions = vec![format!("scale {}, {} rounds", settings.scale, settings.rounds)];
+    Run { suite: "apply-plugin", words: PLUGIN_WORDS, rate, contestants: &contestants, samples: &samples, versions }
         .write(repository(), &report::folder(repository()))?;
     let _ = fs::remove_dir_all(&work);
     Ok(())

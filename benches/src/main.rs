@@ -65,10 +65,11 @@ fn main() -> Result<()> {
             "live-snapshot" => live::snapshot(&settings)?,
             "sqlite-source" => sqlite::run(&settings)?,
             "apply-sqlite" => apply::sqlite(&settings)?,
+            "apply-plugin" => apply::plugin(&settings)?,
             "apply-mariadb" => apply::mariadb(&settings)?,
             "apply-mariadb-bulk" => apply::mariadb_bulk(&settings)?,
             other => bail!(
-                "no suite is called {other}; there are: logs, decode, memory, queue, queue-backends, ship, apply-sqlite, apply-mariadb, apply-mariadb-bulk, live-log, live-snapshot, sqlite-source"
+                "no suite is called {other}; there are: logs, decode, memory, queue, queue-backends, ship, apply-sqlite, apply-plugin, apply-mariadb, apply-mariadb-bulk, live-log, live-snapshot, sqlite-source"
             ),
         }
     }

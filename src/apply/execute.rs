@@ -74,11 +74,11 @@ impl Executor<'_> {
     }
 
     fn run(&self, session: &mut dyn Session, transaction: &Transaction, exact: bool) -> Outcome<Tally> {
-        session.transaction(&Executor::head(transaction))?;
         let mut listening = self.listeners.map(|host| Listening { host, transaction: heard(transaction), ordinal: 0 });
         if let Some(listening) = &listening {
             listening.host.begin(&listening.transaction).map_err(refused)?;
         }
+        session.transaction(&Executor::head(transaction))?;
         let mut tally = Tally::default();
         let mut tables = transaction.tables.clone();
         let mut records = RecordReader::new();

@@ -78,11 +78,12 @@ impl Loading {
             end: Coordinate(number + 1),
             ..self.row(writer)
         };
+        writer.begun = 0;
         let outcome = self.write(writer, &row, transaction);
-        let listeners = writer.options.listeners.as_ref();
+        // Of chunks that are passed over nobody hears.
+        let listeners = writer.options.listeners.as_ref().filter(|_| writer.begun > 0);
         match outcome {
-            Ok(true) => listeners.into_iter().for_each(|host| host.committed([heard(transaction)])),
-            Ok(false) => {}
+            Ok(()) => listeners.into_iter().for_each(|host| host.committed([heard(transaction)])),
             Err(failure) => {
                 let _ = writer.session.rollback();
                 listeners.into_iter().for_each(|host| host.rolled_back([heard(transaction)], &failure.to_string()));
@@ -103,8 +104,7 @@ impl Loading {
         }
     }
 
-    /// Returns whether anything was executed.
-    fn write(&mut self, writer: &mut Writer<'_>, row: &StateRow, transaction: &Transaction) -> Outcome<bool> {
+    fn write(&mut self, writer: &mut Writer<'_>, row: &StateRow, transaction: &Transaction) -> Outcome {
         writer.session.begin()?;
         writer.session.state(row)?;
         let chunk = transaction.begin.chunk.as_ref();
@@ -130,14 +130,14 @@ impl Loading {
                 definitions: writer.definitions,
                 listeners: writer.options.listeners.as_deref(),
             };
+            writer.begun = 1;
             executor.fast(&mut *writer.session, transaction)?;
             writer.session.commit()?;
             self.tables.insert(name, self.uuid.clone());
-            return Ok(true);
+            return Ok(());
         }
         let is_schema = chunk.is_some_and(|chunk| chunk.table == SCHEMA_CHUNK);
-        let runs = is_schema && self.runs_ddl && writer.options.ddl == DdlPolicy::Apply;
-        if runs {
+        if is_schema && self.runs_ddl && writer.options.ddl == DdlPolicy::Apply {
             let executor = Executor {
                 channel: &writer.settings.channel,
                 policy: &writer.options.policy,
@@ -145,10 +145,10 @@ impl Loading {
                 definitions: writer.definitions,
                 listeners: writer.options.listeners.as_deref(),
             };
+            writer.begun = 1;
             executor.fast(&mut *writer.session, transaction)?;
         }
-        writer.session.commit()?;
-        Ok(runs)
+        writer.session.commit()
     }
 
     /// The snapshot is whole: from here on the log goes on at its position.

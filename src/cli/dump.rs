@@ -43,7 +43,7 @@ const MANUAL: Manual = Manual {
     ],
     files: &[],
     environment: &[("TZ", "The zone of times without one, and of the times in text output.")],
-    see_also: &["jq(1)", "mariadb-binlog(1)"],
+    see_also: &["rlog-plugin(3)", "jq(1)", "mariadb-binlog(1)"],
 };
 
 const TIMES: &str = "\

@@ -83,6 +83,19 @@ pub struct Place {
     dir: tempfile::TempDir,
 }
 
+/// The tool, under valgrind where `make plugin-check` asks for that: then an error of memory, or a leak, is exit status 99.
+fn program(tool: &str) -> assert_cmd::Command {
+    let command = rlog(tool);
+    if std::env::var_os("RLOG_PLUGIN_VALGRIND").is_none() {
+        return command;
+    }
+    let mut checked = assert_cmd::Command::new("valgrind");
+    checked.args(["-q", "--error-exitcode=99", "--leak-check=full", "--errors-for-leak-kinds=definite"]);
+    checked.arg("--show-leak-kinds=definite").arg(command.get_program());
+    checked.env_remove("RLOG_CONFIG").env("TZ", "UTC");
+    checked
+}
+
 /// What a run came to.
 pub struct Ran {
     /// Exit status; 128 and the signal's number when one ended it.
@@ -119,7 +132,7 @@ impl Place {
 
     pub fn run(&self, tool: &str, input: &[u8], arguments: &[&str]) -> Ran {
         use std::os::unix::process::ExitStatusExt;
-        let output = rlog(tool).current_dir(self.path("")).args(arguments).write_stdin(input).output().unwrap();
+        let output = program(tool).current_dir(self.path("")).args(arguments).write_stdin(input).output().unwrap();
         let status = output.status.code().unwrap_or_else(|| 128 + output.status.signal().unwrap());
         Ran { status, text: String::from_utf8_lossy(&output.stderr).into_owned(), stdout: output.stdout }
     }

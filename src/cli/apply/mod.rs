@@ -55,6 +55,10 @@ const MANUAL: Manual = Manual {
             "rlog-apply skip 42:1234-5678,9f3c2a1065f0c1aa,1a2b3c4d sqlite:replica.db",
         ),
         (
+            "Keep an audit trail, and mask a column",
+            "rlog-apply run --plugin ./audit.so:audit.log --plugin ./mask.so:shop.people.mail --from spool sqlite:replica.db",
+        ),
+        (
             "Is the replica equal to its source",
             "rlog-apply compare --channel default mysql://repl@db1 mysql://repl@db2",
         ),
@@ -71,7 +75,7 @@ const MANUAL: Manual = Manual {
         "Beside a SQLite target: held while a run of the channel is at work. It may be deleted while none is.",
     )],
     environment: &[("TZ", "The zone of times without one, and of the times in text output.")],
-    see_also: &["mariadb(1)"],
+    see_also: &["rlog-plugin(3)", "mariadb(1)"],
 };
 
 const EXACTLY_ONCE: &str = "\

@@ -56,7 +56,7 @@ pub(super) const MANUAL: Manual = Manual {
     ],
     files: &[],
     environment: &[("TZ", "The zone of times without one.")],
-    see_also: &["mariadb-binlog(1)", "mysqlbinlog(1)"],
+    see_also: &["rlog-plugin(3)", "mariadb-binlog(1)", "mysqlbinlog(1)"],
 };
 
 const SOURCES: &str = "\

@@ -44,7 +44,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use crate::error::{Class, Error, Result};
-use crate::frame::{Abort, Frame, FrameWriter, Kind, SliceFrames};
+use crate::frame::{Abort, Frame, Kind, SliceFrames};
 use crate::plugin::{Host, Stage};
 use crate::source::Look;
 use crate::{queue, source};
@@ -322,7 +322,6 @@ fn walk_one(
     out: &mut Output<'_>,
     stage: &mut Option<Stage>,
 ) -> Result<Option<Error>> {
-    let mut staged = FrameWriter::new();
     let name = input.name.clone();
     let mut abort = None;
     let mut frames = 0u64;
@@ -358,13 +357,12 @@ fn walk_one(
         match stage {
             None => walk.frame(&frame, printer, out).map_err(|error| error.in_file(&name))?,
             Some(stage) => {
-                stage.frame(&frame, &mut staged)?;
+                stage.frame(&frame)?;
                 let at = frame.at;
-                let mut changed = SliceFrames::new(staged.bytes(), 0);
+                let mut changed = SliceFrames::new(stage.bytes(), 0);
                 while let Some(frame) = changed.next()? {
                     walk.frame(&Frame { at, ..frame }, printer, out).map_err(|error| error.in_file(&name))?;
                 }
-                staged.clear();
                 stage.written();
             }
         }

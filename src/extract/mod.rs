@@ -133,21 +133,24 @@ fn write(writer: &mut FrameWriter, output: &mut dyn Write, name: &str, stage: &m
     if let Some(stage) = stage
         && !writer.is_empty()
     {
-        let mut staged = FrameWriter::new();
-        let outcome = stage.frames(writer.bytes(), &mut staged);
+        let outcome = stage.frames(writer.bytes());
         writer.clear();
         // What came before a refusal is written: readers make whole transactions durable.
-        write(&mut staged, output, name, &mut None)?;
+        write_bytes(stage.bytes(), output, name)?;
         stage.written();
         return outcome;
     }
     if !writer.is_empty() {
-        output.write_all(writer.bytes()).map_err(|error| {
-            let gone = error.kind() == std::io::ErrorKind::BrokenPipe;
-            let error = Error::io(name, error);
-            if gone { error.hint("the reader of this pipe has ended: its own message says why") } else { error }
-        })?;
+        write_bytes(writer.bytes(), output, name)?;
         writer.clear();
     }
     Ok(())
+}
+
+fn write_bytes(bytes: &[u8], output: &mut dyn Write, name: &str) -> Result<()> {
+    output.write_all(bytes).map_err(|error| {
+        let gone = error.kind() == std::io::ErrorKind::BrokenPipe;
+        let error = Error::io(name, error);
+        if gone { error.hint("the reader of this pipe has ended: its own message says why") } else { error }
+    })
 }

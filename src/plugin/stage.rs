@@ -22,6 +22,8 @@ pub struct Stage {
     records: RecordReader,
     open: Option<Open>,
     written: Vec<(Open, Commit, bool)>,
+    /// Counts and digests of the open transaction are in it: it must be one for the whole stream.
+    out: FrameWriter,
 }
 
 /// A definition that holds.
@@ -65,20 +67,33 @@ impl Stage {
             records: RecordReader::new(),
             open: None,
             written: Vec::new(),
+            out: FrameWriter::new(),
         })
     }
 
     /// Takes the frames of `bytes`, whole ones.
-    pub fn frames(&mut self, bytes: &[u8], out: &mut FrameWriter) -> Result<()> {
+    pub fn frames(&mut self, bytes: &[u8]) -> Result<()> {
         let mut frames = SliceFrames::new(bytes, 0);
         while let Some(frame) = frames.next()? {
-            self.frame(&frame, out)?;
+            self.frame(&frame)?;
         }
         Ok(())
     }
 
-    /// Takes a frame, and appends what becomes of it.
-    pub fn frame(&mut self, frame: &Frame<'_>, out: &mut FrameWriter) -> Result<()> {
+    /// The frames that came out. Once they are written, say so ([`Stage::written`]).
+    pub fn bytes(&self) -> &[u8] {
+        self.out.bytes()
+    }
+
+    /// Takes a frame; what becomes of it waits in [`Stage::bytes`].
+    pub fn frame(&mut self, frame: &Frame<'_>) -> Result<()> {
+        let mut out = std::mem::take(&mut self.out);
+        let taken = self.take(frame, &mut out);
+        self.out = out;
+        taken
+    }
+
+    fn take(&mut self, frame: &Frame<'_>, out: &mut FrameWriter) -> Result<()> {
         // What is not known may be passed over.
         let Some(kind) = frame.kind() else { return Ok(()) };
         match kind {
@@ -170,6 +185,7 @@ impl Stage {
 
     /// What came out was written: its transactions are committed as far as this tool goes.
     pub fn written(&mut self) {
+        self.out.clear();
         if !self.written.is_empty() {
             let list = std::mem::take(&mut self.written);
             self.host.committed(list.iter().map(|(open, commit, prepared)| open.transaction(Some(commit), *prepared)));

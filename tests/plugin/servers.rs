@@ -76,6 +76,22 @@ fn with_several_workers_each_attempt_stays_on_one_thread_and_commits_come_in_ord
 }
 
 #[test]
+fn a_veto_with_several_workers_keeps_all_before_it_and_nothing_behind() {
+    let (source, count) = logged();
+    let target = Server::new("mariadb-10.11").start();
+    let place = Place::new();
+    // Each attempt is refused: with workers, for the batch by one session, and alone.
+    let plugin = c("refuse", "tests/plugin/refuse.c", &[]);
+    let (status, text) = apply(&place, &source, &target, &[&format!("--plugin={}:200", plugin.display())]);
+    assert_eq!(status, 80, "{text}");
+    assert!(text.contains("plug-in refuse refuses transaction") && text.contains("row 200"), "{text}");
+    assert_eq!(target.text("select count(*), max(id) from shop.t"), "200\t199\n");
+    let (status, text) = apply(&place, &source, &target, &[]);
+    assert_eq!(status, 0, "{text}");
+    assert_eq!(target.text("select count(*), count(distinct id) from shop.t"), format!("{count}\t{count}\n"));
+}
+
+#[test]
 fn a_process_is_fed_by_several_workers() {
     let (source, count) = logged();
     let target = Server::new("mariadb-10.11").start();

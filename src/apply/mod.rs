@@ -5,6 +5,7 @@
 //! batch is rolled back and run again singly, row by row, where [`conflict`] policy decides. [`schedule`] says what may run at the same
 //! time on targets with several writers.
 
+mod acknowledge;
 mod base;
 pub mod batch;
 pub mod body;

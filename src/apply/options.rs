@@ -84,6 +84,8 @@ pub struct Options {
     pub cursor: Option<PathBuf>,
     /// Apply also what was first executed by the target server itself, by its server id.
     pub same_server_id: bool,
+    /// The filters may let through what those of earlier runs held back.
+    pub accept_filters: bool,
     /// Snapshots may replace rows that are there.
     pub replace: bool,
     /// How long to wait for another run of the channel.
@@ -112,6 +114,7 @@ impl Default for Options {
             dead_letter: None,
             cursor: None,
             same_server_id: false,
+            accept_filters: false,
             replace: false,
             lock_wait: Duration::ZERO,
             listeners: None,

@@ -3,17 +3,19 @@
 //! A batch is written when it is full, when a barrier comes, or when no more input is there at the moment: so a busy
 //! applier merges many source transactions into one target transaction, and one that has caught up writes each at once.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::acknowledge::{ACK_EVERY, Acknowledge};
 use super::base::{aborted, base_of, leading_snapshot};
 use super::batch::{Batch, server_origin};
 use super::dead_letter::DeadLetters;
 use super::input::{Input, Transaction, Unit};
 use super::options::{From, Observer, Options, Summary, Until};
 use super::pool::Pool;
+use super::rules::{self, Change};
 use super::snapshot::{self, Loading};
 use super::state::{Reached, Verdict, facts};
 use super::tables::Definitions;
@@ -21,19 +23,15 @@ use super::writer::{Writer, Written, record_error};
 use super::xa;
 use crate::error::{Class, Error, Result};
 use crate::frame::{Coordinate, Incarnation, Position, Progress, StreamHeader, gtid};
-use crate::queue::{self, Queue};
+use crate::queue;
 use crate::sys;
 use crate::target::{EPOCH_FACT, Settings, Target};
 
-/// How often the queue is told what was applied.
-const ACK_EVERY: Duration = Duration::from_secs(1);
 /// Target transactions after which state rows are pruned.
 const PRUNE_EVERY: u64 = 200;
 /// How often a range without transactions is written when nothing else is to be written. Two databases that follow each other would
 /// otherwise answer each other's state rows with state rows, as fast as they can.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
-/// How long a commit may take to be safe from a power cut on servers that do not sync each: only then is the queue told.
-const UNSYNCED_FOR: Duration = Duration::from_secs(10);
 /// How long one step of waiting for `--delay` takes.
 const DELAY_STEP: Duration = Duration::from_millis(200);
 
@@ -76,6 +74,15 @@ pub fn run(
     debug_assert!(state.facts.contains_key(EPOCH_FACT));
     let reached = Reached::new(&state)?;
     let uuid = target.uuid()?.ok_or_else(|| Error::new(Class::Bug, "a target with state and without UUID"))?;
+    let widened = match rules::judge(&state, options) {
+        Change::None => None,
+        Change::Accepted(note) => {
+            note.into_iter().for_each(|note| observer.note(note));
+            target.set_facts(channel, &[(facts::FILTERS, Some(&options.rules.text()))])?;
+            None
+        }
+        Change::Refused(error) => Some(error),
+    };
     let own_origins = own_origins(target, &uuid, options)?;
     let mut acknowledge = None;
     let input = match (input, from) {
@@ -98,9 +105,7 @@ pub fn run(
                 (reader, None) => reader?,
             };
             let name = queue.name();
-            let within = same_file(queue.database(), target.database());
-            acknowledge =
-                Some(Acknowledge { queue: queue.into(), within, at: Instant::now(), due: true, lagging: None });
+            acknowledge = Some(Acknowledge::new(queue.into(), target.database(), &state));
             Input::queue(reader, options.follow, name, definitions.clone())
         }
     };
@@ -120,6 +125,7 @@ pub fn run(
         skip: state.facts.get(facts::SKIP).cloned(),
         failed_before: state.facts.contains_key(facts::ERROR),
         source: SourceFacts::from(&state.facts),
+        widened,
         writer: None,
         pool: None,
         batch: Batch::default(),
@@ -168,12 +174,6 @@ pub fn run(
     }
 }
 
-/// Whether two paths lead to one file.
-fn same_file(one: Option<&Path>, other: Option<&Path>) -> bool {
-    let (Some(one), Some(other)) = (one, other) else { return false };
-    matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
-}
-
 /// What the target is called in lists of origins.
 pub(super) fn own_origins(target: &mut dyn Target, uuid: &str, options: &Options) -> Result<Vec<String>> {
     let mut out = vec![uuid.to_owned()];
@@ -196,17 +196,6 @@ impl SourceFacts {
         let get = |name: &str| facts_held.get(name).cloned().unwrap_or_default();
         SourceFacts { family: get(facts::SOURCE), server: get(facts::SERVER), server_uuid: get(facts::SERVER_UUID) }
     }
-}
-
-/// The queue that is told what was applied.
-pub(super) struct Acknowledge {
-    pub(super) queue: Arc<dyn Queue>,
-    /// It is in the target's own database.
-    within: bool,
-    at: Instant,
-    due: bool,
-    /// Where commits may be lost in a power cut: a mark, and when it was reached. It is acknowledged later.
-    lagging: Option<(queue::Mark, Instant)>,
 }
 
 /// The file that `--cursor` names.
@@ -246,6 +235,8 @@ pub(super) struct Run<'a> {
     skip: Option<String>,
     failed_before: bool,
     source: SourceFacts,
+    /// The filters let through what they did not before: only a snapshot may come, which brings it.
+    widened: Option<Error>,
     writer: Option<Writer<'a>>,
     /// Several sessions, on targets that have several writers.
     pool: Option<Pool>,
@@ -376,7 +367,10 @@ impl Run<'_> {
                 self.flush()?;
                 let loading = self.loading.take().ok_or_else(snapshot::stray)?;
                 let writer = self.writer.as_mut().ok_or_else(no_stream)?;
-                loading.end(writer, &mut self.reached, &snapshot)?;
+                if loading.end(writer, &mut self.reached, &snapshot)? && self.widened.take().is_some() {
+                    let now = self.options.rules.text();
+                    self.target.set_facts(&self.settings.channel, &[(facts::FILTERS, Some(&now))])?;
+                }
                 self.based = true;
             }
             // Streams can be concatenated; the input's own end comes as Finished.
@@ -424,18 +418,26 @@ impl Run<'_> {
             .hint("give rlog-extract the log's name: --log-name"));
         }
         if held.server.is_empty() || held.server_uuid != header.server_uuid || held.family != header.source {
-            self.target.set_facts(
-                &self.settings.channel,
-                &[
-                    (facts::SOURCE, Some(&header.source)),
-                    (facts::SERVER, Some(&server)),
-                    (facts::SERVER_UUID, Some(&header.server_uuid)),
-                    (facts::STREAM_FILTERS, Some(&header.filters)),
-                    (facts::FILTERS, Some(&self.options.rules.text())),
-                ],
-            )?;
+            let filters = self.options.rules.text();
+            let mut known = vec![
+                (facts::SOURCE, Some(header.source.as_str())),
+                (facts::SERVER, Some(&server)),
+                (facts::SERVER_UUID, Some(&header.server_uuid)),
+                (facts::STREAM_FILTERS, Some(&header.filters)),
+            ];
+            if self.widened.is_none() {
+                known.push((facts::FILTERS, Some(&filters)));
+            }
+            self.target.set_facts(&self.settings.channel, &known)?;
             self.source =
                 SourceFacts { family: header.source.clone(), server, server_uuid: header.server_uuid.clone() };
+        }
+        if header.server_id != 0 && self.own_origins.contains(&server_origin(header.server_id)) {
+            self.note(format!(
+                "the source and the target both have server id {}: what the source has executed itself is passed over, as if it had come from here; \
+                 give one of them another server_id, or apply it with --same-server-id",
+                header.server_id
+            ));
         }
         let settings = Settings {
             source_family: header.source.clone(),
@@ -487,6 +489,9 @@ impl Run<'_> {
             self.summary.repeated += 1;
             self.reached.read_to(transaction.position.end);
             return Ok(Next::More);
+        }
+        if let Some(error) = self.widened.take() {
+            return Err(error);
         }
         if self.is_past(&transaction) || self.wait_for_delay(&transaction)? == Next::Stop {
             return Ok(Next::Stop);
@@ -709,11 +714,8 @@ impl Run<'_> {
                 _ => self.summary.skipped += 1,
             }
         }
-        for note in &written.tally.notes {
-            if !self.summary.notes.contains(note) {
-                self.observer.note(note);
-                self.summary.notes.push(note.clone());
-            }
+        for note in written.tally.notes {
+            self.note(note);
         }
         if written.rows.is_empty() {
             return Ok(());
@@ -736,6 +738,14 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// A remark for people, each once.
+    fn note(&mut self, note: String) {
+        if !self.summary.notes.contains(&note) {
+            self.observer.note(&note);
+            self.summary.notes.push(note);
+        }
+    }
+
     /// Forgets state rows that the newest one makes unnecessary. The base moves first: a kill in between leaves rows too many, not too few.
     fn prune(&mut self) -> Result<()> {
         self.since_prune = 0;
@@ -748,29 +758,15 @@ impl Run<'_> {
 
     /// Tells the queue what needs not be kept for us: all up to the last safe place. What sessions are at work on is waited for.
     fn acknowledge(&mut self, now: bool) -> Result<()> {
-        let is_time = |acknowledge: &Acknowledge| acknowledge.due && (now || acknowledge.at.elapsed() >= ACK_EVERY);
-        if !self.acknowledge.as_ref().is_some_and(is_time) {
+        if !self.acknowledge.as_ref().is_some_and(|acknowledge| acknowledge.is_time(now)) {
             return Ok(());
         }
         self.settle()?;
-        let Some(acknowledge) = &mut self.acknowledge else { return Ok(()) };
-        acknowledge.at = Instant::now();
-        let Some(mark) = self.safe.clone() else { return Ok(()) };
-        if self.target.properties().durable_commits {
-            acknowledge.queue.ack(&self.uuid, &mark)?;
-            acknowledge.due = false;
-            return Ok(());
+        let mark = self.safe.clone();
+        match &mut self.acknowledge {
+            Some(acknowledge) => acknowledge.tell(self.target, &self.uuid, mark),
+            None => Ok(()),
         }
-        match acknowledge.lagging.take() {
-            Some((safe, since)) if since.elapsed() >= UNSYNCED_FOR => acknowledge.queue.ack(&self.uuid, &safe)?,
-            Some(earlier) => {
-                acknowledge.lagging = Some(earlier);
-                return Ok(());
-            }
-            None => {}
-        }
-        acknowledge.lagging = Some((mark, Instant::now()));
-        Ok(())
     }
 
     /// Keeps what is committed in the file of `--cursor`; never while a snapshot is loading.
@@ -791,6 +787,9 @@ impl Run<'_> {
     fn finish(&mut self, well: bool) -> Result<()> {
         if well {
             self.acknowledge(true)?;
+        }
+        if let Some(acknowledge) = &mut self.acknowledge {
+            acknowledge.leave(self.target, &self.settings.channel)?;
         }
         self.keep_cursor(true)?;
         if self.since_prune > 0 {

@@ -151,13 +151,13 @@ impl Loading {
         writer.session.commit()
     }
 
-    /// The snapshot is whole: from here on the log goes on at its position.
-    pub fn end(self, writer: &mut Writer<'_>, reached: &mut Reached, snapshot: &Snapshot) -> Result<()> {
+    /// The snapshot is whole: from here on the log goes on at its position. `false`: it had been loaded before.
+    pub fn end(self, writer: &mut Writer<'_>, reached: &mut Reached, snapshot: &Snapshot) -> Result<bool> {
         if hex(&snapshot.uuid) != self.uuid {
             return Err(Error::damage("a snapshot ends that did not begin"));
         }
         if self.done {
-            return Ok(());
+            return Ok(false);
         }
         let row = StateRow {
             incarnation: snapshot.incarnation,
@@ -181,7 +181,7 @@ impl Loading {
             return Err(Error::from(failure));
         }
         reached.moved(snapshot.at, snapshot.incarnation);
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -24,6 +24,9 @@ pub mod facts {
     pub const STREAM_FILTERS: &str = "stream_filters";
     /// Canonical text of the applier's own filters.
     pub const FILTERS: &str = "filters";
+    /// What is to be acknowledged to the queue once it cannot be lost any more: when it was reached (microseconds since 1970 UTC), the
+    /// queue's number of it, and the position, separated by blanks. Only on targets whose commits are not synced each.
+    pub const UNACKNOWLEDGED: &str = "unacknowledged";
     /// UUID of the snapshot that is being loaded (hexadecimal); absent when none is.
     pub const LOADING: &str = "loading";
     /// UUID of the last snapshot that was loaded whole.

@@ -186,6 +186,22 @@ impl TableFilter {
         out
     }
 
+    /// The filter that [`TableFilter::canonical`] has written down; `None` when the text is none of ours (a newer version's, say).
+    pub fn from_canonical(text: &str) -> Option<TableFilter> {
+        let mut rules = FilterRules::default();
+        for line in text.lines() {
+            let (name, value) = line.split_once('=')?;
+            if name == "rewrite-db" {
+                let (from, to) = unescaped(value)?;
+                rules.rewrite_db.push((from, to?));
+                continue;
+            }
+            let (value, None) = unescaped(value)? else { return None };
+            rules.list_mut(name)?.push(value);
+        }
+        TableFilter::new(rules).ok()
+    }
+
     /// Whether all that passes here provably passed `before` under the same name too. False when that cannot be seen from the rules.
     pub fn is_within(&self, before: &TableFilter) -> bool {
         let (now, then) = (&self.rules, &before.rules);
@@ -228,6 +244,43 @@ impl FilterRules {
             ("ignore-tables", &self.ignore_tables),
         ]
     }
+
+    /// One of them by the name of its option.
+    fn list_mut(&mut self, name: &str) -> Option<&mut Vec<String>> {
+        Some(match name {
+            "do-db" => &mut self.do_db,
+            "ignore-db" => &mut self.ignore_db,
+            "do-table" => &mut self.do_table,
+            "ignore-table" => &mut self.ignore_table,
+            "wild-do-table" => &mut self.wild_do_table,
+            "wild-ignore-table" => &mut self.wild_ignore_table,
+            "tables" => &mut self.tables,
+            "ignore-tables" => &mut self.ignore_tables,
+            _ => return None,
+        })
+    }
+}
+
+/// What [`escaped`] made of one value, or of two with `=` between them.
+fn unescaped(text: &str) -> Option<(String, Option<String>)> {
+    let (mut first, mut second) = (String::new(), None::<String>);
+    let mut rest = text.chars();
+    while let Some(next) = rest.next() {
+        let plain = match next {
+            '=' if second.is_none() => {
+                second = Some(String::new());
+                continue;
+            }
+            '=' => return None,
+            '\\' => match rest.next()? {
+                'n' => '\n',
+                other => other,
+            },
+            other => other,
+        };
+        second.as_mut().unwrap_or(&mut first).push(plain);
+    }
+    Some((first, second))
 }
 
 /// A name on one line, with nothing in it that ends a line or a value.
@@ -409,6 +462,26 @@ mod tests {
         assert_eq!(one.canonical(), other.canonical());
         assert_eq!(one.canonical(), "do-db=a\ndo-db=b\n");
         assert_eq!(filter(|_| ()).canonical(), "");
+    }
+
+    #[test]
+    fn a_canonical_text_says_the_rules_again() {
+        let all = filter(|rules| {
+            for (number, list) in ["do-db", "ignore-db", "tables", "ignore-tables"].iter().enumerate() {
+                *rules.list_mut(list).unwrap() = vec![format!("a{number}"), "b=\\n\n".into()];
+            }
+            rules.wild_do_table = list(&["w.%"]);
+            rules.wild_ignore_table = list(&["w.x%"]);
+            rules.do_table = list(&["d.t"]);
+            rules.ignore_table = list(&["d.u"]);
+            rules.rewrite_db = vec![("z=".into(), "y".into()), ("a".into(), "\\n".into())];
+        });
+        let again = TableFilter::from_canonical(&all.canonical()).unwrap();
+        assert_eq!(again.rules(), all.rules());
+        assert!(TableFilter::from_canonical("").unwrap().is_empty());
+        for other in ["x", "do-db=a=b\n", "newer=1\n", "rewrite-db=a\n", "do-db=\\"] {
+            assert!(TableFilter::from_canonical(other).is_none(), "{other:?}");
+        }
     }
 
     #[test]

@@ -36,7 +36,10 @@ impl Chunk {
 #[derive(Debug)]
 pub(super) enum Arrival {
     Chunk(Chunk),
-    Nothing,
+    /// Nothing came in time; `silent`: and the input itself is what was waited for, not the thread that checks what has come.
+    Nothing {
+        silent: bool,
+    },
     End(Result<()>),
 }
 
@@ -46,6 +49,9 @@ struct Shared {
     free: Vec<Vec<u8>>,
     /// Capacity of all buffers that exist.
     occupied: usize,
+    /// The thread is waiting for its input, and so often it has begun to.
+    reading: bool,
+    reads: u64,
     /// Nobody takes chunks any more.
     abandoned: bool,
     end: Option<Result<()>>,
@@ -84,13 +90,17 @@ impl Chunks {
     /// Waits for the next chunk.
     pub fn next(&self, patience: Duration) -> Arrival {
         let mut shared = self.lock();
+        let reads = shared.reads;
         if shared.ready.is_empty() && shared.end.is_none() && !patience.is_zero() {
             let waited = self.shared.1.wait_timeout(shared, patience);
             shared = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         match shared.ready.pop_front() {
             Some(chunk) => Arrival::Chunk(chunk),
-            None => shared.end.take().map_or(Arrival::Nothing, Arrival::End),
+            None => {
+                let silent = shared.reading && shared.reads == reads;
+                shared.end.take().map_or(Arrival::Nothing { silent }, Arrival::End)
+            }
         }
     }
 
@@ -158,7 +168,10 @@ impl Chunks {
                 if buffer.len() < filled + missing.max(1) {
                     buffer.resize(filled + missing.max(READ_BYTES), 0);
                 }
-                match input.read(buffer.get_mut(filled..).unwrap_or(&mut [])) {
+                self.tell_reading(true);
+                let read = input.read(buffer.get_mut(filled..).unwrap_or(&mut []));
+                self.tell_reading(false);
+                match read {
                     Ok(0) if filled == 0 => return Ok(()),
                     Ok(0) => {
                         let torn = FrameError::Torn { at, missing: missing as u64 };
@@ -173,6 +186,12 @@ impl Chunks {
             self.hand_over(buffer, whole, at, counted);
             at += whole as u64;
         }
+    }
+
+    fn tell_reading(&self, reading: bool) {
+        let mut shared = self.lock();
+        shared.reading = reading;
+        shared.reads += u64::from(reading);
     }
 
     fn hand_over(&self, buffer: Vec<u8>, length: usize, at: u64, counted: usize) {

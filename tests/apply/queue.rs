@@ -264,3 +264,75 @@ fn gtids_declare_what_the_target_holds_domain_by_domain() {
     assert_eq!(place.run(&ten().end(), &["--init", "0-1-11", "--create-tables"]).0, 78);
     assert_eq!(fresh().run(&stream, &["--init", "now"]).0, 64);
 }
+
+/// Rule 3: what other filters would let through is missing from the target.
+#[test]
+fn filters_that_widen_are_refused_and_narrower_ones_are_told() {
+    let place = Place::new();
+    let (t, u) = (table("shop", "t"), table("shop", "u"));
+    let mut source = Source::new();
+    let mut both = |source: &mut Source, id| {
+        source.transaction(Records::default().insert(&t, (id, None)).insert(&u, (id, None)));
+        put(&place, &source.end());
+    };
+    both(&mut source, 1);
+    assert_eq!(run(&place, &[&INIT[..], &["--tables", "shop.t"]].concat()), (0, String::new()));
+    both(&mut source, 2);
+    for wider in
+        [&[][..], &["--tables", "shop.*"], &["--tables", "shop.u"], &["--tables", "shop.t", "--rewrite-db", "a=b"]]
+    {
+        let (status, text) = run(&place, wider);
+        assert_eq!(status, 78, "{text}");
+        assert!(text.contains("tables=shop.t") && text.contains("--accept-filters"), "{text}");
+        assert_eq!(place.query("select count(*) from t"), ["1"]);
+    }
+    assert_eq!(acked(&place), Some(1));
+    let (status, text) = run(&place, &["--tables", "shop.t", "--ignore-tables", "shop.x"]);
+    assert_eq!(status, 0, "{text}");
+    assert!(text.contains("narrower"), "{text}");
+    assert_eq!(place.query("select count(*) from t"), ["2"]);
+    assert_eq!(run(&place, &["--tables", "shop.t"]), (0, String::new()), "nothing comes, so nothing is wrong yet");
+    both(&mut source, 3);
+    assert_eq!(run(&place, &["--tables", "shop.t"]).0, 78, "the ones that were accepted last count");
+    assert_eq!(run(&place, &["--create-tables", "--accept-filters"]), (0, String::new()));
+    assert_eq!(place.query("select count(*) from t union all select count(*) from u"), ["3", "1"]);
+    both(&mut source, 4);
+    assert_eq!(run(&place, &[]), (0, String::new()), "from now on they are these");
+}
+
+#[test]
+fn a_delayed_channel_stays_behind_and_acknowledges_only_what_it_applied() {
+    let place = Place::new();
+    let now_us = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_micros() as i64;
+    let mut source = Source::new();
+    for id in 0..10 {
+        // Four an hour ago, the others just now.
+        source.time_us = if id < 4 { now_us - 3_600_000_000 } else { now_us };
+        source.transaction(Records::default().insert(&table("shop", "t"), (id, Some("x"))));
+    }
+    put(&place, &source.end());
+    assert_eq!(run(&place, &[&INIT[..], &["--delay", "2h"]].concat()), (0, String::new()));
+    assert_eq!(place.query("select count(*) from rlog_applied"), ["0"]);
+    assert_eq!(acked(&place), Some(0));
+    assert_eq!(run(&place, &["--delay", "10m", "--create-tables"]), (0, String::new()));
+    assert_eq!(place.query("select count(*) from t"), ["4"]);
+    assert_eq!(acked(&place), Some(4));
+    // Who follows waits until the rest is due.
+    let path = place.path("q");
+    let mut follow = std::process::Command::new(env!("CARGO_BIN_EXE_rlog-apply"))
+        .args(["run", "--follow", "--delay", "3s", "--from"])
+        .args([path.to_str().unwrap(), &place.target()])
+        .spawn()
+        .unwrap();
+    while place.query("select count(*) from t") == ["4"] {
+        assert!(follow.try_wait().unwrap().is_none());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    follow.kill().unwrap();
+    follow.wait().unwrap();
+    assert_eq!(place.query("select count(*) from t"), ["10"]);
+    assert_eq!(
+        place.query("select count(*) from rlog_applied where applied_time_us < source_time_us + 3000000"),
+        ["0"]
+    );
+}

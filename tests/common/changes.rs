@@ -109,6 +109,8 @@ pub struct Source {
     last: u64,
     /// Origins of the next transactions.
     pub origins: Vec<String>,
+    /// When the next transactions commit, microseconds since 1970 UTC; 0: at times that follow from their places.
+    pub time_us: i64,
     header: StreamHeader,
 }
 
@@ -137,6 +139,7 @@ impl Source {
             serial: false,
             last: 0,
             origins: Vec::new(),
+            time_us: 0,
             header,
         };
         source.stream();
@@ -148,6 +151,12 @@ impl Source {
         self.header.start = Coordinate(self.at);
         let header = self.header.clone();
         self.writer.frame(Kind::Stream, |out| header.encode(out));
+    }
+
+    /// Another stream header, of a source with this server id.
+    pub fn server_id(&mut self, id: u32) {
+        self.header.server_id = id;
+        self.stream();
     }
 
     /// A transaction; returns its position.
@@ -203,7 +212,10 @@ impl Source {
             end: Coordinate(self.at),
             incarnation: self.incarnation,
             source_digest: (self.at as u32).wrapping_mul(2_654_435_761) ^ self.digest,
-            time_us: 1_790_000_000_000_000 + self.at as i64 * 1_000,
+            time_us: match self.time_us {
+                0 => 1_790_000_000_000_000 + self.at as i64 * 1_000,
+                time_us => time_us,
+            },
             ..Commit::default()
         };
         self.writer.commit(Kind::Commit, &mut commit);

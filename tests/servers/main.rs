@@ -4,6 +4,7 @@
 mod common;
 
 #[cfg(feature = "mysql")]
+mod acks;
 mod ahead;
 mod apply;
 #[cfg(feature = "mysql")]

@@ -24,7 +24,8 @@ pub fn put<'a>(
     on_durable: OnDurable<'a>,
 ) -> Result<Counts> {
     const STOP_CHECK: Duration = Duration::from_millis(100);
-    // The thread that reads may be at work on more: without this, a file would be synced piece by piece as it is checked.
+    // How long the input must be silent. A thread that is still at work on what has come is not silence: else a file would be synced
+    // piece by piece as it is checked.
     const QUIET: Duration = Duration::from_micros(100);
     let chunks = Chunks::spawn(input, name);
     let _abandon = chunks.abandon_when_dropped();
@@ -57,8 +58,8 @@ pub fn put<'a>(
                     Err(error) => return intake.fail(error),
                 }
             }
-            Arrival::Nothing => {
-                quiet = true;
+            Arrival::Nothing { silent } => {
+                quiet = silent || options.sync_interval > Duration::ZERO;
                 // With nothing to do meanwhile it is waited for; what arrives then is ready at once.
                 intake.finish_sync()?;
             }

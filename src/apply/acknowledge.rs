@@ -30,17 +30,23 @@ pub(super) struct Acknowledge {
     at: Instant,
     /// Where commits may be lost: a mark, and when it was reached, microseconds since 1970 UTC.
     lagging: Option<(Mark, i64)>,
-    acknowledged: Option<Mark>,
+    acknowledged: Mark,
     /// Whether the target holds a lagging mark.
     kept: bool,
 }
 
 impl Acknowledge {
-    pub(super) fn new(queue: Arc<dyn Queue>, target: Option<&Path>, state: &ChannelState) -> Acknowledge {
+    /// `acknowledged` is what the queue was told by earlier runs.
+    pub(super) fn new(
+        queue: Arc<dyn Queue>,
+        target: Option<&Path>,
+        state: &ChannelState,
+        acknowledged: Mark,
+    ) -> Acknowledge {
         let within = same_file(queue.database(), target);
         let kept = state.facts.get(facts::UNACKNOWLEDGED);
         let lagging = kept.and_then(|text| parsed(text));
-        Acknowledge { queue, within, due: true, at: Instant::now(), lagging, acknowledged: None, kept: kept.is_some() }
+        Acknowledge { queue, within, due: true, at: Instant::now(), lagging, acknowledged, kept: kept.is_some() }
     }
 
     /// Whether it is time to tell.
@@ -63,7 +69,7 @@ impl Acknowledge {
         match self.lagging.take().filter(|(lagging, _)| known(lagging)) {
             Some((lagging, since_us)) if is_old(since_us) => {
                 self.queue.ack(uuid, &lagging)?;
-                self.acknowledged = Some(lagging);
+                self.acknowledged = lagging;
             }
             Some(earlier) => {
                 self.lagging = Some(earlier);
@@ -71,7 +77,7 @@ impl Acknowledge {
             }
             None => {}
         }
-        if self.acknowledged.as_ref() == Some(&mark) {
+        if mark.sequence <= self.acknowledged.sequence {
             self.due = false;
         } else {
             self.lagging = Some((mark, clock::now_us()));

@@ -105,7 +105,7 @@ pub fn run(
                 (reader, None) => reader?,
             };
             let name = queue.name();
-            acknowledge = Some(Acknowledge::new(queue.into(), target.database(), &state));
+            acknowledge = Some(Acknowledge::new(queue.into(), target.database(), &state, registered.acked));
             Input::queue(reader, options.follow, name, definitions.clone())
         }
     };

@@ -271,7 +271,7 @@ fn filters_that_widen_are_refused_and_narrower_ones_are_told() {
     let place = Place::new();
     let (t, u) = (table("shop", "t"), table("shop", "u"));
     let mut source = Source::new();
-    let mut both = |source: &mut Source, id| {
+    let both = |source: &mut Source, id| {
         source.transaction(Records::default().insert(&t, (id, None)).insert(&u, (id, None)));
         put(&place, &source.end());
     };

@@ -39,7 +39,7 @@ fn where_commits_may_be_lost_a_later_run_acknowledges_what_this_one_applied() {
     };
     let later = || {
         server.sql(
-            "update rlog.rlog_channel set value = concat(substring_index(value, ' ', 1) - 11000000, \
+            "update rlog.rlog_channel set value = concat(cast(substring_index(value, ' ', 1) as signed) - 11000000, \
              substring(value, locate(' ', value))) where name = 'unacknowledged'",
         );
     };

@@ -77,11 +77,18 @@ pub fn format_description(family: Family, version: &str) -> String {
 
 /// `BINLOG '…'` of whole events.
 pub fn statement(events: &[u8]) -> String {
-    let mut out = String::with_capacity(events.len().div_ceil(3) * 4 + 10);
-    out.push_str("BINLOG '");
-    STANDARD.encode_string(events, &mut out);
-    out.push('\'');
+    let mut out = String::new();
+    put_statement(&mut out, events);
     out
+}
+
+/// Likewise, instead of what is in `out`.
+pub fn put_statement(out: &mut String, events: &[u8]) {
+    out.clear();
+    out.reserve(statement_len(events.len()));
+    out.push_str("BINLOG '");
+    STANDARD.encode_string(events, out);
+    out.push('\'');
 }
 
 /// Bytes of the statement that `events` bytes become.

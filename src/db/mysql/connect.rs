@@ -8,11 +8,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use mysql::consts::CapabilityFlags;
 use mysql::prelude::Queryable as _;
 use mysql::{ClientIdentity, Conn, OptsBuilder, SslOpts};
 
 use super::client::Client;
 use super::defaults::Defaults;
+use super::under_way::{UnderWay, execute};
 use super::url::{ServerUrl, SslMode};
 use crate::error::{Class, Error, Result};
 
@@ -119,6 +121,8 @@ impl Connector {
             .pass(some(&address.password))
             .tcp_nodelay(true)
             .tcp_connect_timeout(Some(address.connect_timeout))
+            // An update that finds its row as it shall be has found it.
+            .additional_capabilities(CapabilityFlags::CLIENT_FOUND_ROWS)
             .stmt_cache_size(256);
         let name = url.to_string();
         Ok(Connector { opts, tls: Tls { mode, ca, identity }, address, name, database: url.database.clone() })
@@ -228,7 +232,11 @@ pub fn plain(text: &str) -> String {
 /// A session that is set up.
 #[derive(Debug)]
 pub struct Session {
-    conn: Conn,
+    /// `None` only while a statement is under way.
+    conn: Option<Conn>,
+    under_way: Option<UnderWay>,
+    /// What a statement that was under way came to, while nobody has asked.
+    came_to: mysql::Result<()>,
     /// Which family the server is of.
     pub family: Family,
     /// Its version as it tells it.
@@ -252,7 +260,9 @@ impl Session {
         };
         let version_number = conn.server_version();
         let mut session = Session {
-            conn,
+            conn: Some(conn),
+            under_way: None,
+            came_to: Ok(()),
             family,
             version,
             version_number,
@@ -272,10 +282,10 @@ impl Session {
              SESSION wait_timeout=28800, SESSION group_concat_max_len=1073741824, SESSION timestamp=DEFAULT"
         );
         let error = |error| server_error(error, "the session cannot be set up");
-        self.conn.query_drop(text).map_err(error)?;
-        self.conn.query_drop("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").map_err(error)?;
+        self.run(text).map_err(error)?;
+        self.run("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").map_err(error)?;
         // Needs a privilege, and newer MySQL knows no other format: READ COMMITTED itself then asks for rows.
-        let _ = self.conn.query_drop("SET SESSION binlog_format=ROW");
+        let _ = self.run("SET SESSION binlog_format=ROW");
         Ok(())
     }
 
@@ -284,24 +294,59 @@ impl Session {
         &self.name
     }
 
-    /// The connection itself.
+    /// The connection itself, for queries that change nothing: a statement that was under way has ended then, and may have failed.
     pub fn conn(&mut self) -> &mut Conn {
-        &mut self.conn
+        self.wait();
+        self.conn.as_mut().expect("the thread of a statement gives the connection back")
     }
 
-    /// Runs one statement without results.
+    /// Runs one statement and reads its results to their end. A statement that was under way has ended before; if that failed, its error is
+    /// returned, and this one is not run.
     pub fn run(&mut self, sql: impl AsRef<str>) -> mysql::Result<()> {
-        self.conn.query_drop(sql)
+        self.finish()?;
+        execute(self.conn(), sql.as_ref())
     }
 
-    /// Rows that the last statement changed.
+    /// Starts a statement without a result that is read, once the one before has ended well; it is under way when this returns. Gives back a text whose
+    /// memory may be used again.
+    pub fn start(&mut self, sql: String) -> mysql::Result<String> {
+        let spare = self.wait();
+        self.finish()?;
+        let under_way = self.under_way.get_or_insert_with(UnderWay::spawn);
+        if let Some(conn) = self.conn.take()
+            && let Err((mut conn, sql)) = under_way.start(conn, sql)
+        {
+            self.came_to = execute(&mut conn, &sql);
+            self.conn = Some(conn);
+        }
+        Ok(spare)
+    }
+
+    /// Waits for the statement that is under way, and says what it came to; each outcome is told once.
+    pub fn finish(&mut self) -> mysql::Result<()> {
+        self.wait();
+        std::mem::replace(&mut self.came_to, Ok(()))
+    }
+
+    fn wait(&mut self) -> String {
+        if self.conn.is_none()
+            && let Some((conn, sql, outcome)) = self.under_way.as_ref().and_then(UnderWay::back)
+        {
+            self.conn = Some(conn);
+            self.came_to = outcome;
+            return sql;
+        }
+        String::new()
+    }
+
+    /// Rows that the last statement found or made.
     pub fn affected(&self) -> u64 {
-        self.conn.affected_rows()
+        self.conn.as_ref().map_or(0, Conn::affected_rows)
     }
 
     /// A server variable as text; `None` if this server does not know it or it is NULL. `name` is one of ours.
     pub fn variable(&mut self, name: &str) -> Option<String> {
-        self.conn.query_first::<Option<String>, _>(format!("SELECT CAST(@@{name} AS CHAR)")).ok().flatten().flatten()
+        self.conn().query_first::<Option<String>, _>(format!("SELECT CAST(@@{name} AS CHAR)")).ok().flatten().flatten()
     }
 }
 

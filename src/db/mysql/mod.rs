@@ -18,6 +18,7 @@ pub mod literal;
 pub mod replica;
 pub mod rowimage;
 mod tls;
+mod under_way;
 pub mod url;
 
 pub use client::Client;

@@ -28,6 +28,8 @@ const BATCH_BYTES_MAX: usize = 2 << 20;
 const EVENTS_BYTES_MAX: usize = 2 << 20;
 /// Row changes held back at most, in bytes, while the session may send nothing.
 const HOLD_BYTES_MAX: usize = 16 << 20;
+/// Events of at least so many bytes are under way while what follows them is made; waiting for smaller ones costs less than a thread.
+const UNDER_WAY_BYTES_MIN: usize = 256 << 10;
 /// Keys in one look for rows that came and went.
 const VOIDS_MAX: usize = 500;
 
@@ -44,6 +46,8 @@ pub(super) struct MySqlSession {
     /// Nothing may be sent before [`target::Session::flush_apart`].
     hold: bool,
     events: Events,
+    /// Memory for the next statement.
+    text: String,
     /// Whether the server takes row events from this account; `None`: not tried yet.
     native: Option<bool>,
     in_transaction: bool,
@@ -75,6 +79,7 @@ impl MySqlSession {
             batch: Batch::new(family),
             hold: false,
             events: Events::new(family),
+            text: String::new(),
             native: None,
             in_transaction: false,
             state_row: None,
@@ -184,7 +189,8 @@ impl MySqlSession {
         (self.session.packet_bytes_max / 4 * 3).saturating_sub(1024).min(EVENTS_BYTES_MAX)
     }
 
-    /// Sends the events as one statement.
+    /// Sends the events as one statement. A large one may be under way when this returns: [`MySqlSession::settle`] says what it came to, and so does
+    /// whatever is run next.
     fn send(&mut self, events: &[u8]) -> Outcome {
         if binlog_statement::statement_len(events.len()) + 16 > self.session.packet_bytes_max {
             return Err(Failure::from(
@@ -196,8 +202,21 @@ impl MySqlSession {
                 .hint("on the target: SET GLOBAL max_allowed_packet=1073741824"),
             ));
         }
-        let sql = binlog_statement::statement(events);
-        self.run(&sql).map_err(|error| failure(error, "row events"))
+        let mut sql = std::mem::take(&mut self.text);
+        binlog_statement::put_statement(&mut sql, events);
+        self.settle()?;
+        if events.len() >= UNDER_WAY_BYTES_MIN {
+            self.text = self.session.start(sql).map_err(|error| failure(error, "row events"))?;
+            return Ok(());
+        }
+        let outcome = self.run(&sql).map_err(|error| failure(error, "row events"));
+        self.text = sql;
+        outcome
+    }
+
+    /// Waits for events that are under way.
+    fn settle(&mut self) -> Outcome {
+        self.session.finish().map_err(|error| failure(error, "row events"))
     }
 
     fn send_batch(&mut self) -> Outcome {
@@ -398,7 +417,7 @@ impl MySqlSession {
         let mut batch = std::mem::replace(&mut self.batch, empty);
         batch.close_ordered();
         self.run("SAVEPOINT rlog_row").map_err(|error| failure(error, &plan.name))?;
-        let result = self.send(batch.ordered.bytes());
+        let result = self.send(batch.ordered.bytes()).and_then(|()| self.settle());
         batch.clear();
         self.batch = batch;
         if let Err(error) = &result
@@ -663,27 +682,30 @@ impl target::Session for MySqlSession {
     fn flush_apart(&mut self, others: &[Arc<Claims>]) -> Outcome<bool> {
         let left = self.batch.set_apart(others);
         if !left {
-            return self.send_batch().map(|()| false);
+            return self.flush().map(|()| false);
         }
         let empty = Batch::new(self.session.family);
         let mut batch = std::mem::replace(&mut self.batch, empty);
-        let result = self.send_tables(&batch, Part::Free);
+        let result = self.send_tables(&batch, Part::Free).and_then(|()| self.settle());
         batch.apart = true;
         self.batch = batch;
         result.map(|()| true)
     }
 
     fn flush(&mut self) -> Outcome {
-        self.send_batch()
+        self.send_batch()?;
+        self.settle()
     }
 
     fn commit(&mut self) -> Outcome {
-        self.send_batch()?;
+        self.flush()?;
         self.end_transaction("COMMIT")
     }
 
     fn rollback(&mut self) -> Outcome {
         self.batch.clear();
+        // Nobody asks any more how it went.
+        let _ = self.session.finish();
         match self.in_transaction {
             true => self.end_transaction("ROLLBACK"),
             false => Ok(()),
@@ -703,13 +725,7 @@ enum Part {
 
 /// Runs a statement and reads every result to its end.
 pub(super) fn run(session: &mut Session, sql: &str) -> mysql::Result<()> {
-    let mut results = session.conn().query_iter(sql)?;
-    while let Some(set) = results.iter() {
-        for row in set {
-            row?;
-        }
-    }
-    Ok(())
+    session.run(sql)
 }
 
 /// What a server's error means for `apply`.

@@ -76,7 +76,7 @@ impl Executor<'_> {
     fn run(&self, session: &mut dyn Session, transaction: &Transaction, exact: bool) -> Outcome<Tally> {
         let mut listening = self.listeners.map(|host| Listening { host, transaction: heard(transaction), ordinal: 0 });
         if let Some(listening) = &listening {
-            listening.host.begin(&listening.transaction).map_err(refused)?;
+            listening.host.begin(&listening.transaction).map_err(|why| listening.refused(why))?;
         }
         session.transaction(&Executor::head(transaction))?;
         let mut tally = Tally::default();
@@ -96,7 +96,7 @@ impl Executor<'_> {
             }
         }
         if let Some(listening) = &listening {
-            listening.host.end(&listening.transaction).map_err(refused)?;
+            listening.host.end(&listening.transaction).map_err(|why| listening.refused(why))?;
         }
         Ok(tally)
     }
@@ -131,9 +131,9 @@ impl Executor<'_> {
             let mut changed = Vec::new();
             if let Some(told) = &listening {
                 let said = plugin::Statement { rows: Some(&rows), ..said };
-                told.host.statement_start(&told.transaction, &said).map_err(refused)?;
+                told.host.statement_start(&told.transaction, &said).map_err(|why| told.refused(why))?;
                 let new = told.host.rows_before(&told.transaction, &said, table, &rows, &mut changed);
-                if new.map_err(refused)? {
+                if new.map_err(|why| told.refused(why))? {
                     rows = Rows::decode(op, &changed)?;
                 }
             }
@@ -141,8 +141,8 @@ impl Executor<'_> {
             if !exact {
                 session.rows(&entry.table, &rows)?;
                 if let Some(told) = &listening {
-                    told.host.rows_after(&told.transaction, &said, table, &rows).map_err(refused)?;
-                    told.host.statement_finish(&told.transaction, &said).map_err(refused)?;
+                    told.host.rows_after(&told.transaction, &said, table, &rows).map_err(|why| told.refused(why))?;
+                    told.host.statement_finish(&told.transaction, &said).map_err(|why| told.refused(why))?;
                 }
                 return Ok(());
             }
@@ -150,9 +150,10 @@ impl Executor<'_> {
             let mut number = ordinal;
             while let Some(row) = iter.next()? {
                 let after = |number: u64| match &listening {
-                    Some(told) => {
-                        told.host.row_after(&told.transaction, &said, table, &rows, &row, number).map_err(refused)
-                    }
+                    Some(told) => told
+                        .host
+                        .row_after(&told.transaction, &said, table, &rows, &row, number)
+                        .map_err(|why| told.refused(why)),
                     None => Ok(()),
                 };
                 number += 1;
@@ -180,7 +181,7 @@ impl Executor<'_> {
                 }
             }
             if let Some(told) = &listening {
-                told.host.statement_finish(&told.transaction, &said).map_err(refused)?;
+                told.host.statement_finish(&told.transaction, &said).map_err(|why| told.refused(why))?;
             }
             return Ok(());
         }
@@ -205,7 +206,7 @@ impl Executor<'_> {
         // What is left out is not applied, and not heard of.
         let listening = listening.filter(|_| kind != RecordKind::Ddl || self.ddl == DdlPolicy::Apply);
         if let Some(told) = &listening {
-            told.host.statement_start(&told.transaction, &said).map_err(refused)?;
+            told.host.statement_start(&told.transaction, &said).map_err(|why| told.refused(why))?;
         }
         let outcome = match (kind, self.ddl) {
             (RecordKind::Ddl, DdlPolicy::Ignore) => {
@@ -225,7 +226,7 @@ impl Executor<'_> {
         };
         let Err(failure) = outcome else {
             if let Some(told) = &listening {
-                told.host.statement_finish(&told.transaction, &said).map_err(refused)?;
+                told.host.statement_finish(&told.transaction, &said).map_err(|why| told.refused(why))?;
             }
             return Ok(());
         };
@@ -258,6 +259,15 @@ impl Listening<'_> {
         self.ordinal += more;
         before
     }
+
+    /// A veto ends the run as a conflict does that no policy steps over.
+    fn refused(&self, refused: Refused) -> Failure {
+        if refused.again {
+            return Failure::new(Cause::Retry, *refused.error);
+        }
+        let hint = format!("`rlog-apply skip {} TARGET` steps over this transaction", self.transaction.position);
+        Failure::new(Cause::Other, refused.error.hint(hint))
+    }
 }
 
 /// A transaction as listeners hear of it.
@@ -270,12 +280,6 @@ pub fn heard(transaction: &Transaction) -> plugin::Transaction<'_> {
         commit: Some(&transaction.commit),
         prepared: false,
     }
-}
-
-/// A veto ends the run as a conflict does that no policy steps over.
-fn refused(refused: Refused) -> Failure {
-    let cause = if refused.again { Cause::Retry } else { Cause::Other };
-    Failure::new(cause, *refused.error)
 }
 
 /// A failure that carries the whole report.

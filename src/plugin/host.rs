@@ -4,7 +4,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::listener::{Changes, Channel, Event, EventKind, Listener, Refusal, RowEvent, Statement, Transaction};
-use crate::error::{Class, Error, Result};
+use crate::error::{Error, Result};
 use crate::event::rows::{RowsHead, set_row_count};
 use crate::event::{EventError, Row, Rows, TableDefinition};
 
@@ -282,9 +282,6 @@ fn refused(listener: &dyn Listener, event: &Event<'_>, refusal: Refusal) -> Refu
         None => "to start".to_owned(),
     };
     let text = if refusal.text.is_empty() { "it does not say why" } else { refusal.text.as_str() };
-    let mut error = Error::new(refusal.class, format!("{} refuses {what}: {text}", listener.name()));
-    if refusal.class == Class::Conflict && event.transaction().is_some() {
-        error = error.hint("what it says is for its author; the run goes on from this transaction once it agrees");
-    }
+    let error = Error::new(refusal.class, format!("{} refuses {what}: {text}", listener.name()));
     Refused { error: Box::new(error), again: refusal.again }
 }

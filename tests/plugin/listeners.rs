@@ -108,6 +108,24 @@ fn a_veto_stops_the_channel_as_a_conflict_does() {
 }
 
 #[test]
+fn a_vetoed_transaction_can_be_stepped_over_and_only_by_name() {
+    let place = Place::new();
+    let refuse = c("refuse", "tests/plugin/refuse.c", &[]);
+    let plugin = format!("--plugin={}:3", refuse.display());
+    for policy in ["stop", "skip"] {
+        let ran = place.apply(&inserts(6), &[&plugin, "--on-conflict", policy]);
+        assert_eq!(ran.status, 80, "{}", ran.text);
+    }
+    let ran = place.apply(&inserts(6), &[&plugin, "--skip-errors", "all"]);
+    let hint = ran.text.split('`').nth(1).unwrap().replace("TARGET", &place.target());
+    assert!(hint.starts_with("rlog-apply skip 1:"), "{}", ran.text);
+    let words: Vec<&str> = hint.split(' ').collect();
+    assert_eq!(place.run(words[0], b"", &words[1..]).status, 0);
+    assert_eq!(place.apply(&inserts(6), &[&plugin]).status, 0);
+    assert_eq!(place.query("select id from t"), ["0", "1", "2", "4", "5"]);
+}
+
+#[test]
 fn the_start_of_a_run_can_be_refused_and_a_later_attempt_asked_for() {
     let place = Place::new();
     let ran = place.apply(&inserts(3), &[&place.probe(&format!("veto={}:1;", abi::CHANNEL_START))]);

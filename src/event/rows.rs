@@ -19,7 +19,7 @@
 
 use super::EventError;
 use super::table::{ColumnKind, TableDefinition};
-use super::value::{Value, take_value};
+use super::value::{Value, skip_value, take_value};
 use crate::frame::fields::{put_varint, take_bytes, take_varint};
 
 /// What happened to the rows.
@@ -300,10 +300,21 @@ impl<'a> RowIter<'a> {
         let nulls = take_bytes(&mut rest, count.div_ceil(8)).ok_or_else(cut)?;
         let image = Image { table: self.table, set, unchanged, diff, nulls: ColumnSet::new(nulls), values: rest };
         // The length of an image is only known by walking its values.
-        let mut walk = image.columns();
-        while walk.next().transpose()?.is_some() {}
-        self.rest = walk.rest;
-        Ok(Image { values: rest.get(..rest.len() - walk.rest.len()).unwrap_or(rest), ..image })
+        let mut behind = rest;
+        let mut in_set = 0;
+        for (index, column) in self.table.columns.iter().enumerate() {
+            if !set.contains(index) {
+                continue;
+            }
+            let is_null = image.nulls.contains(in_set);
+            in_set += 1;
+            if !is_null && skip_value(&mut behind, column.kind).is_none() {
+                // The slow walk says which column it is.
+                return Err(image.columns().find_map(Result::err).unwrap_or_else(cut));
+            }
+        }
+        self.rest = behind;
+        Ok(Image { values: rest.get(..rest.len() - behind.len()).unwrap_or(rest), ..image })
     }
 }
 

@@ -212,6 +212,47 @@ pub fn take_value<'a>(input: &mut &'a [u8], kind: ColumnKind, diff: bool) -> Opt
     })
 }
 
+/// Passes over one value of `kind`, as [`take_value`] would take it and with the same judgement, without looking at it.
+#[inline]
+pub fn skip_value(input: &mut &[u8], kind: ColumnKind) -> Option<()> {
+    let length = match kind {
+        ColumnKind::Int { bytes, .. } => usize::from(bytes),
+        ColumnKind::Year | ColumnKind::Enum => 2,
+        ColumnKind::Date => 3,
+        ColumnKind::Float => 4,
+        ColumnKind::Double
+        | ColumnKind::Time { .. }
+        | ColumnKind::DateTime { .. }
+        | ColumnKind::Timestamp { .. }
+        | ColumnKind::Set => 8,
+        ColumnKind::Decimal { precision, scale } => super::table::decimal_len(precision, scale),
+        ColumnKind::Bit { bits } => usize::from(bits).div_ceil(8),
+        ColumnKind::String { .. } | ColumnKind::JsonBinary | ColumnKind::Geometry | ColumnKind::Vector => {
+            counted_len(input)?
+        }
+        ColumnKind::Any => {
+            let (tag, rest) = input.split_first()?;
+            *input = rest;
+            match *tag {
+                any_tag::INT | any_tag::REAL => 8,
+                any_tag::TEXT | any_tag::BLOB => counted_len(input)?,
+                _ => return None,
+            }
+        }
+    };
+    *input = input.get(length..)?;
+    Some(())
+}
+
+#[inline]
+fn counted_len(input: &mut &[u8]) -> Option<usize> {
+    if let Some((length @ 0..=0x7f, rest)) = input.split_first() {
+        *input = rest;
+        return Some(usize::from(*length));
+    }
+    usize::try_from(take_varint(input)?).ok()
+}
+
 /// Appends a value as an image of `kind` has it. `false`, and nothing appended: the kind cannot hold it. What [`take_value`] gave for the same kind always
 /// fits; NULL and what is not in an image have no form of their own.
 pub fn put_value(out: &mut Vec<u8>, kind: ColumnKind, value: &Value<'_>) -> bool {
@@ -338,7 +379,13 @@ mod tests {
                 let bytes = [fill; 300];
                 for diff in [false, true] {
                     let mut rest = &bytes[..];
-                    let Some(value) = take_value(&mut rest, kind, diff) else { continue };
+                    let taken = take_value(&mut rest, kind, diff);
+                    for length in [300, 0, 1, 2, 4, 7, 9, 150] {
+                        let (mut one, mut other) = (&bytes[..length], &bytes[..length]);
+                        let both = (take_value(&mut one, kind, diff).is_some(), skip_value(&mut other, kind).is_some());
+                        assert!(both.0 == both.1 && (!both.0 || one.len() == other.len()), "{kind:?} {fill} {length}");
+                    }
+                    let Some(value) = taken else { continue };
                     let mut out = vec![9];
                     assert!(put_value(&mut out, kind, &value), "{kind:?} {value:?}");
                     // A length may have been written longer than it need be.

@@ -213,8 +213,10 @@ impl Host {
         let mut changed = false;
         for listener in self.listeners.iter().filter(|listener| listener.wants(EventKind::RowBefore)) {
             let held = std::mem::take(new);
-            let one = Rows { count: 1, images: &held, ..*rows };
-            let again = if changed { one.iter(table.1)?.next()? } else { None };
+            let again = match changed {
+                true => Rows { count: 1, images: &held, ..*rows }.iter(table.1)?.next()?,
+                false => None,
+            };
             let now = again.as_ref().unwrap_or(row);
             let event = RowEvent { rows, table, row: now, ordinal };
             let mut changes = Changes::new(rows, table.1);

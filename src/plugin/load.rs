@@ -8,6 +8,7 @@
 //! called. The plug-in's `stop` is called when no thread can call it any more, since [`Plugin`] is being dropped then.
 #![allow(unsafe_code, reason = "the C interface; every block says why it is sound")]
 
+use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -55,13 +56,31 @@ unsafe impl Sync for Plugin {}
 /// What `rlog_plugin *` points to.
 struct Shared {
     name: String,
+    /// Unlike that of every other plug-in of this process.
+    id: u64,
     table: RwLock<Arc<[Entry]>>,
+    /// Raised when the table was replaced.
+    version: AtomicU64,
     /// Bits of the kinds that somebody in the table wants.
     wanted: AtomicU32,
     next: AtomicU64,
     /// Held during calls of a plug-in that is not made for threads.
     serial: Option<Mutex<()>>,
     log: Log,
+}
+
+thread_local! {
+    /// The tables as this thread has seen them last: rows are many, and a lock for each would be most of what a call costs.
+    static TABLES: RefCell<Vec<Held>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Numbers of plug-ins.
+static PLUGINS: AtomicU64 = AtomicU64::new(0);
+
+struct Held {
+    plugin: u64,
+    version: u64,
+    table: Arc<[Entry]>,
 }
 
 #[derive(Clone, Copy)]
@@ -159,7 +178,9 @@ impl Plugin {
             .unwrap_or_else(|| path.file_stem().map_or(shown.clone(), |stem| stem.to_string_lossy().into_owned()));
         let shared = Box::new(Shared {
             name: name.clone(),
+            id: PLUGINS.fetch_add(1, Ordering::Relaxed),
             table: RwLock::new(Arc::default()),
+            version: AtomicU64::new(0),
             wanted: AtomicU32::new(0),
             next: AtomicU64::new(1),
             serial: (descriptor.flags & abi::SERIAL != 0).then(Mutex::default),
@@ -181,18 +202,19 @@ impl Plugin {
     /// Calls every function that is registered for this kind, with `event` and what the host's functions need.
     fn call(&self, kind: EventKind, event: &abi::Event, call: &mut Call<'_>) -> Result<(), Refusal> {
         let _alone = self.shared.serial.as_ref().map(|lock| lock.lock().unwrap_or_else(PoisonError::into_inner));
-        let table = self.shared.table();
-        for entry in table.iter().filter(|entry| entry.kind == kind as u32) {
-            // SAFETY: the plug-in has registered it as a function of this type; event and call live until it returns.
-            let answer = unsafe { (entry.function)(ptr::from_mut(call).cast(), event, entry.user) };
-            let text = call.error.take();
-            match answer {
-                abi::OK => {}
-                abi::RETRY => return Err(Refusal::again(text.unwrap_or_default())),
-                _ => return Err(Refusal::veto(text.unwrap_or_default())),
+        self.shared.with_table(|table| {
+            for entry in table.iter().filter(|entry| entry.kind == kind as u32) {
+                // SAFETY: the plug-in has registered it as a function of this type; event and call live until it returns.
+                let answer = unsafe { (entry.function)(ptr::from_mut(call).cast(), event, entry.user) };
+                let text = call.error.take();
+                match answer {
+                    abi::OK => {}
+                    abi::RETRY => return Err(Refusal::again(text.unwrap_or_default())),
+                    _ => return Err(Refusal::veto(text.unwrap_or_default())),
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 }
 
@@ -216,8 +238,23 @@ impl Shared {
         ptr::from_ref(self).cast_mut().cast()
     }
 
-    fn table(&self) -> Arc<[Entry]> {
-        self.table.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Calls with the table as it is now. It may be replaced meanwhile.
+    fn with_table<T>(&self, call: impl FnOnce(&[Entry]) -> T) -> T {
+        let version = self.version.load(Ordering::Acquire);
+        let taken = TABLES.with_borrow_mut(|tables| {
+            let at = tables.iter().position(|held| held.plugin == self.id)?;
+            Some(tables.swap_remove(at))
+        });
+        let held = match taken {
+            Some(held) if held.version == version => held,
+            _ => {
+                let table = self.table.read().unwrap_or_else(PoisonError::into_inner).clone();
+                Held { plugin: self.id, version, table }
+            }
+        };
+        let out = call(&held.table);
+        TABLES.with_borrow_mut(|tables| tables.push(held));
+        out
     }
 
     /// Replaces the table; those who walk the old one go on with it.
@@ -227,6 +264,8 @@ impl Shared {
         let out = change(&mut entries);
         self.wanted.store(entries.iter().fold(0, |bits, entry| bits | 1 << entry.kind), Ordering::Release);
         *table = entries.into();
+        // Behind the table: who sees the new version sees the new table, too.
+        self.version.fetch_add(1, Ordering::Release);
         out
     }
 }

@@ -188,9 +188,10 @@ impl Listener for Feed {
                 inner.print(|printer, out, _| printer.begin(out, &at));
             }
             Event::RowAfter(transaction, _, row) => {
+                let seen = row.row().map_err(|error| failed(error.into()))?;
                 let table = inner.table(row.table.0, row.table.1);
                 inner.stand(transaction, row.ordinal);
-                inner.print(|printer, out, at| printer.row(out, at, row.rows, &table, row.row, row.ordinal));
+                inner.print(|printer, out, at| printer.row(out, at, row.rows, &table, &seen, row.ordinal));
             }
             Event::StatementFinish(transaction, statement) => {
                 if let Some(said) = statement.statement {

@@ -265,6 +265,11 @@ pub struct RowIter<'a> {
 }
 
 impl<'a> RowIter<'a> {
+    /// Bytes of the images behind the rows that were read.
+    pub fn bytes_left(&self) -> usize {
+        self.rest.len()
+    }
+
     /// The next row; `None` behind the last.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Result<Option<Row<'a>>, EventError> {

@@ -3,7 +3,10 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::listener::{Changes, Channel, Event, EventKind, Listener, Refusal, RowEvent, Statement, Transaction};
+use super::listener::{
+    Changes, Channel, Event, EventKind, KnownRow, Listener, RecordRows, Refusal, RowAt, RowEvent, Statement,
+    Transaction,
+};
 use crate::error::{Error, Result};
 use crate::event::rows::{RowsHead, set_row_count};
 use crate::event::{EventError, Row, Rows, TableDefinition};
@@ -159,19 +162,16 @@ impl Host {
         if !self.wants(EventKind::RowBefore) {
             return Ok(false);
         }
-        let mut iter = rows.iter(table.1)?;
+        let source = RecordRows::new(rows, table.1)?;
         let mut count_at = None;
-        let (mut ordinal, mut passed) = (statement.ordinal, 0);
+        let mut copied = 0;
         let mut new = Vec::new();
-        while let Some(row) = iter.next()? {
-            let length: usize = [row.before, row.after]
-                .iter()
-                .flatten()
-                .map(|image| image.raw())
-                .map(|(nulls, values)| nulls.len() + values.len())
-                .sum();
-            let changed = self.row_before(transaction, statement, table, rows, &row, ordinal, &mut new)?;
-            if changed && count_at.is_none() {
+        for number in 0..rows.count {
+            if !self.row_before(transaction, statement, table, rows, &source, number, &mut new)? {
+                continue;
+            }
+            let (_, start, end) = source.place(number)?;
+            if count_at.is_none() {
                 out.clear();
                 let head = RowsHead {
                     key: rows.key,
@@ -183,16 +183,13 @@ impl Host {
                     diff: rows.diff.bits(),
                 };
                 count_at = Some(head.encode(rows.op, out));
-                out.extend_from_slice(rows.images.get(..passed).unwrap_or(&[]));
             }
-            if count_at.is_some() {
-                let old = rows.images.get(passed..passed + length).unwrap_or(&[]);
-                out.extend_from_slice(if changed { &new } else { old });
-            }
-            passed += length;
-            ordinal += 1;
+            out.extend_from_slice(rows.images.get(copied..start).unwrap_or(&[]));
+            out.extend_from_slice(&new);
+            copied = end;
         }
         if let Some(at) = count_at {
+            out.extend_from_slice(rows.images.get(copied..).unwrap_or(&[]));
             set_row_count(out, at, rows.count);
         }
         Ok(count_at.is_some())
@@ -206,19 +203,24 @@ impl Host {
         statement: &Statement<'_>,
         table: (u64, &TableDefinition),
         rows: &Rows<'_>,
-        row: &Row<'_>,
-        ordinal: u64,
+        source: &RecordRows<'_>,
+        number: u32,
         new: &mut Vec<u8>,
     ) -> Result<bool, Refused> {
         let mut changed = false;
+        let ordinal = statement.ordinal + u64::from(number);
         for listener in self.listeners.iter().filter(|listener| listener.wants(EventKind::RowBefore)) {
             let held = std::mem::take(new);
             let again = match changed {
                 true => Rows { count: 1, images: &held, ..*rows }.iter(table.1)?.next()?,
                 false => None,
             };
-            let now = again.as_ref().unwrap_or(row);
-            let event = RowEvent { rows, table, row: now, ordinal };
+            let known = again.map(KnownRow);
+            let source: &dyn RowAt = match &known {
+                Some(known) => known,
+                None => source,
+            };
+            let event = RowEvent { rows, table, ordinal, source, number };
             let mut changes = Changes::new(rows, table.1);
             guarded(|| listener.change(transaction, statement, &event, &mut changes))
                 .map_err(|refusal| refused(&**listener, &Event::RowBefore(transaction, statement, &event), refusal))?;
@@ -226,7 +228,7 @@ impl Host {
                 *new = held;
             } else {
                 let mut written = Vec::new();
-                changes.write(now, &mut written)?;
+                changes.write(&event.row()?, &mut written)?;
                 *new = written;
                 changed = true;
             }
@@ -245,11 +247,11 @@ impl Host {
         if !self.wants(EventKind::RowAfter) {
             return Ok(());
         }
-        let mut ordinal = statement.ordinal;
-        let mut iter = rows.iter(table.1)?;
-        while let Some(row) = iter.next()? {
-            self.row_after(transaction, statement, table, rows, &row, ordinal)?;
-            ordinal += 1;
+        let source = RecordRows::new(rows, table.1)?;
+        for number in 0..rows.count {
+            let ordinal = statement.ordinal + u64::from(number);
+            let event = RowEvent { rows, table, ordinal, source: &source, number };
+            self.tell(&Event::RowAfter(transaction, statement, &event))?;
         }
         Ok(())
     }
@@ -264,7 +266,9 @@ impl Host {
         row: &Row<'_>,
         ordinal: u64,
     ) -> Result<(), Refused> {
-        self.tell(&Event::RowAfter(transaction, statement, &RowEvent { rows, table, row, ordinal }))
+        let source = KnownRow(*row);
+        let event = RowEvent { rows, table, ordinal, source: &source, number: 0 };
+        self.tell(&Event::RowAfter(transaction, statement, &event))
     }
 }
 

@@ -1,7 +1,10 @@
 //! What a listener is, and what it hears.
 
+use std::cell::{Cell, RefCell};
+use std::fmt;
+
 use crate::error::{Class, Error};
-use crate::event::rows::ColumnSet;
+use crate::event::rows::{ColumnSet, RowIter};
 use crate::event::value::put_value;
 use crate::event::{self, ColumnKind, Image, RecordKind, Row, Rows, TableDefinition, Value};
 use crate::frame::{Begin, Commit, Coordinate, Incarnation};
@@ -124,10 +127,81 @@ pub struct RowEvent<'a> {
     pub rows: &'a Rows<'a>,
     /// Its table: see [`Statement::table`].
     pub table: (u64, &'a TableDefinition),
-    /// Its images.
-    pub row: &'a Row<'a>,
     /// Rows and statements of the transaction before it.
     pub ordinal: u64,
+    /// Where it is found.
+    pub(super) source: &'a (dyn RowAt + 'a),
+    /// Which of the record's rows.
+    pub(super) number: u32,
+}
+
+impl RowEvent<'_> {
+    /// Its images. They are looked for when they are asked for: where a row begins is only known by walking those before it.
+    pub fn row(&self) -> Result<Row<'_>, event::EventError> {
+        self.source.row(self.number)
+    }
+}
+
+/// Where rows are found.
+pub(super) trait RowAt: fmt::Debug {
+    /// The row with this number in its record; numbers never go down.
+    fn row(&self, number: u32) -> Result<Row<'_>, event::EventError>;
+}
+
+/// One that is known already.
+#[derive(Debug)]
+pub(super) struct KnownRow<'a>(pub Row<'a>);
+
+impl RowAt for KnownRow<'_> {
+    fn row(&self, _: u32) -> Result<Row<'_>, event::EventError> {
+        Ok(self.0)
+    }
+}
+
+/// Those of a record, walked as far as somebody asks.
+#[derive(Debug)]
+pub(super) struct RecordRows<'a> {
+    iter: RefCell<RowIter<'a>>,
+    bytes: usize,
+    /// Rows that were walked.
+    walked: Cell<u32>,
+    /// The last of them, and where it stands in the images.
+    last: Cell<Option<(Row<'a>, usize, usize)>>,
+}
+
+/// Most rows of a record that have no bytes: a number in a damaged head must not keep us busy for hours.
+const EMPTY_ROWS_MAX: usize = 1 << 20;
+
+impl<'a> RecordRows<'a> {
+    pub fn new(rows: &Rows<'a>, definition: &'a TableDefinition) -> Result<RecordRows<'a>, event::EventError> {
+        let bytes = rows.images.len();
+        if rows.count as usize > bytes.max(EMPTY_ROWS_MAX) {
+            return Err(event::EventError::new(format!("{} rows have {bytes} bytes", rows.count)));
+        }
+        Ok(RecordRows {
+            iter: RefCell::new(rows.iter(definition)?),
+            bytes,
+            walked: Cell::new(0),
+            last: Cell::new(None),
+        })
+    }
+
+    /// The row, and where it begins and ends in the images.
+    pub fn place(&self, number: u32) -> Result<(Row<'a>, usize, usize), event::EventError> {
+        let mut iter = self.iter.borrow_mut();
+        while self.walked.get() <= number {
+            let start = self.bytes - iter.bytes_left();
+            self.last.set(iter.next()?.map(|row| (row, start, self.bytes - iter.bytes_left())));
+            self.walked.set(self.walked.get() + 1);
+        }
+        self.last.get().ok_or_else(|| event::EventError::new("a record has fewer rows than it says"))
+    }
+}
+
+impl RowAt for RecordRows<'_> {
+    fn row(&self, number: u32) -> Result<Row<'_>, event::EventError> {
+        Ok(self.place(number)?.0)
+    }
 }
 
 /// What happened.

@@ -352,8 +352,8 @@ impl Plugin {
         let row = abi::Row {
             struct_size: size_of::<abi::Row>(),
             operation: operation(row.rows.op.record_kind()),
-            images: if row.row.before.is_some() { abi::IMAGE_BEFORE } else { 0 }
-                | if row.row.after.is_some() { abi::IMAGE_AFTER } else { 0 },
+            images: if row.rows.op.has_before() { abi::IMAGE_BEFORE } else { 0 }
+                | if row.rows.op.has_after() { abi::IMAGE_AFTER } else { 0 },
             ordinal: row.ordinal,
             columns: row.table.1.columns.len(),
         };
@@ -689,22 +689,26 @@ unsafe extern "C" fn values(call: *mut abi::Call, image: u32) -> *const abi::Val
         // SAFETY: the caller's promise.
         let Some(call) = (unsafe { call_of(call) }) else { return ptr::null() };
         let Some(row) = call.row else { return ptr::null() };
-        let (image, list) = match image {
-            abi::IMAGE_BEFORE => (row.row.before, &mut call.before),
-            abi::IMAGE_AFTER => (row.row.after, &mut call.after),
+        let is_before = image == abi::IMAGE_BEFORE;
+        let list = match image {
+            abi::IMAGE_BEFORE if row.rows.op.has_before() => &mut call.before,
+            abi::IMAGE_AFTER if row.rows.op.has_after() => &mut call.after,
             _ => return ptr::null(),
         };
-        let Some(image) = image else { return ptr::null() };
         if list.is_empty() {
-            *list = list_of(&image);
+            let image = row.row().ok().and_then(|row| if is_before { row.before } else { row.after });
+            *list = list_of(image.as_ref(), row.table.1.columns.len());
         }
         list.as_ptr()
     })
 }
 
-fn list_of(image: &Image<'_>) -> Vec<abi::Value> {
-    // The walk of the record has read every value before: none is damaged.
-    image.columns().map(|value| c_value(value.unwrap_or(Value::Absent))).collect()
+/// As many values as columns. Of a damaged image all are absent: the plug-in need not know, since whoever applies the row will find it out.
+fn list_of(image: Option<&Image<'_>>, columns: usize) -> Vec<abi::Value> {
+    let mut list: Vec<abi::Value> =
+        image.map_or_else(Vec::new, |image| image.columns().map_while(|value| value.ok().map(c_value)).collect());
+    list.resize(columns, c_value(Value::Absent));
+    list
 }
 
 /// As the header says.

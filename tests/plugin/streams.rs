@@ -13,7 +13,7 @@ fn log(place: &Place) -> rusqlite::Connection {
     connection
         .execute_batch(
             "create table people (id integer primary key, mail text);
-             insert into people values (1, 'a@example.com'), (2, null);
+             insert into people values (0, null), (1, 'a@example.com'), (2, null);
              update people set mail = 'b@example.com' where id = 1;
              begin; insert into people values (3, hex(zeroblob(3000000))); insert into people values (4, 'c@example.com'); commit;",
         )
@@ -39,7 +39,7 @@ fn extract_writes_what_the_plug_ins_left() {
     let events = place.events();
     let count = |word: &str| events.iter().filter(|line| line.starts_with(word)).count();
     assert!(count("begin") >= 4 && count("begin") == count("commit") && count("begin") == count("end"), "{events:?}");
-    assert_eq!((count("before"), count("after"), count("stop ")), (5, 5, 1), "{events:?}");
+    assert_eq!((count("before"), count("after"), count("stop ")), (6, 6, 1), "{events:?}");
     let plugin = format!("--plugin={}:*.people.mail", mask().display());
     let masked = place.run("rlog-extract", b"", &[&plugin, &wal]);
     assert_eq!(masked.status, 0, "{}", masked.text);
@@ -49,7 +49,10 @@ fn extract_writes_what_the_plug_ins_left() {
     assert_eq!(verified.status, 0, "{}{}", verified.text, String::from_utf8_lossy(&verified.stdout));
     assert_eq!(place.run("rlog-apply", &masked.stdout, &["run", "--init", "empty", &place.target()]).status, 0);
     let rows = place.query("select id, mail from people order by id");
-    assert!(rows.len() == 4 && rows.iter().all(|row| row.len() == 18 || row == "2|NULL"), "{rows:?}");
+    assert!(
+        rows.len() == 5 && rows.iter().all(|row| row.len() == 18 || row == "0|NULL" || row == "2|NULL"),
+        "{rows:?}"
+    );
 }
 
 #[test]
@@ -75,7 +78,7 @@ fn a_veto_travels_down_the_pipe() {
     .output()
     .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(String::from_utf8_lossy(&output.stdout).matches("\"kind\":\"row\"").count(), 5);
+    assert_eq!(String::from_utf8_lossy(&output.stdout).matches("\"kind\":\"row\"").count(), 6);
 }
 
 #[test]

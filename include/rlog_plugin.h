@@ -15,7 +15,7 @@
  * rlog's allocator.
  *
  * Threads. start(), stop(), channel events and errors come from the main thread. All events of one attempt at one transaction come from one thread,
- * in order; with `rlog-apply --workers N` those of different transactions come from up to N threads at the same time, unless the descriptor has
+ * in order; with `rlog-apply --workers N` (into a server several by default) those of different transactions come from up to N threads at the same time, unless the descriptor has
  * RLOG_PLUGIN_SERIAL. Functions of rlog_host that take an rlog_call may be called only within that call, on its thread; all
  * others at any time, from any thread.
  *

@@ -39,7 +39,7 @@ complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l from -d 'W
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l channel -d 'The channel' -r
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l init -d 'What the target holds: `empty`, or everything up to a position; does nothing once there is state' -r
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l until -d 'Stop behind the last transaction that ends at this position, or before the first that committed after this time' -r
-complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l workers -d 'Sessions that apply at the same time, where the target has several writers' -r
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l workers -d 'Sessions that apply at the same time, where the target has several writers (a server; SQLite has one) [default: as many as this machine has cores, 4 at most]' -r
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l order -d 'Order of commits: the source\'s, or any that the transactions\' windows allow' -r -f -a "commit\t'The source\'s'
 relaxed\t'Any that the windows allow'"
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l batch -d 'Source transactions merged into one target transaction at most; 1 by itself when there is no more input' -r
@@ -78,6 +78,7 @@ complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l create-tab
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l qualify -d 'Name tables `db.table` in a target without databases'
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l replace -d 'Let a snapshot replace the rows that its tables have'
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l allow-nontransactional -d 'Apply also to tables whose engine cannot roll back: at least once, not exactly once'
+complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l accept-filters -d 'Go on although the filters may now let through what those of earlier runs held back'
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l same-server-id -d 'Apply also what this server itself has executed first, as its server id tells (replicate_same_server_id)'
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l check -d 'Report what would be done and whether it can be, and change nothing'
 complete -c rlog-apply -n "__fish_rlog_apply_using_subcommand run" -l dry-run -d 'Print what would be applied as SQL, and change nothing'

@@ -166,10 +166,19 @@ impl DateTimeParts {
 pub fn take_value<'a>(input: &mut &'a [u8], kind: ColumnKind, diff: bool) -> Option<Value<'a>> {
     Some(match kind {
         ColumnKind::Int { bytes, sign } => {
-            let raw = take_bytes(input, usize::from(bytes))?;
-            let mut wide = [0u8; 8];
-            wide.get_mut(..raw.len())?.copy_from_slice(raw);
-            let unsigned = u64::from_le_bytes(wide);
+            // Each length for itself: a copy of any length would be a call.
+            let unsigned = match *take_bytes(input, usize::from(bytes))? {
+                [a] => u64::from(a),
+                [a, b] => u64::from(u16::from_le_bytes([a, b])),
+                [a, b, c] => u64::from(u32::from_le_bytes([a, b, c, 0])),
+                [a, b, c, d] => u64::from(u32::from_le_bytes([a, b, c, d])),
+                [a, b, c, d, e, f, g, h] => u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+                ref raw => {
+                    let mut wide = [0u8; 8];
+                    wide.get_mut(..raw.len())?.copy_from_slice(raw);
+                    u64::from_le_bytes(wide)
+                }
+            };
             if sign == Sign::Unsigned {
                 Value::UInt(unsigned)
             } else {

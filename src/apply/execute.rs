@@ -60,6 +60,8 @@ impl Executor<'_> {
                 time_us => time_us,
             },
             nontransactional: transaction.begin.flags & begin_flags::NONTRANSACTIONAL != 0,
+            // A snapshot's tables come in no particular order.
+            foreign_keys_off: transaction.begin.flags & (begin_flags::FOREIGN_KEYS_OFF | begin_flags::SNAPSHOT) != 0,
         }
     }
 
@@ -71,6 +73,44 @@ impl Executor<'_> {
     /// Applies row by row; conflicts go by the policy.
     pub fn exact(&self, session: &mut dyn Session, transaction: &Transaction) -> Outcome<Tally> {
         self.run(session, transaction, true)
+    }
+
+    /// A snapshot's schema, outside of any transaction. A table or index that cannot be made is a failure between servers of one family; anything
+    /// else stays behind with a note, since rows do not depend on it.
+    pub fn schema(&self, session: &mut dyn Session, transaction: &Transaction, same_family: bool) -> Outcome<Tally> {
+        let head = Executor::head(transaction);
+        let rules = self.definitions.rules();
+        let mut tally = Tally::default();
+        let mut records = RecordReader::new();
+        let mut body = transaction.body.read()?;
+        while let Some(part) = body.next()? {
+            let Part::Data(flags, payload) = part else { continue };
+            let mut records = records.payload(payload, flags);
+            while let Some((kind, body)) = records.next()? {
+                if kind != RecordKind::Ddl {
+                    continue;
+                }
+                let statement = Statement::decode(body)?;
+                // Names inside the text of statements are not renamed: then tables are made from their columns.
+                let mut renamed = statement.database.clone().into_owned();
+                rules.rewrite(&mut renamed);
+                if renamed != statement.database || !rules.statement_passes(&statement) {
+                    continue;
+                }
+                tally.statements += 1;
+                match session.make(&head, &statement) {
+                    Ok(DdlOutcome::Applied) => {}
+                    // Tables may be there, that is what IF NOT EXISTS says; the same holds for the rest.
+                    Ok(DdlOutcome::PassedOver(why)) => tally.notes.push(why),
+                    Err(failure) if matches!(failure.cause, Cause::Retry | Cause::Lost | Cause::Fenced) => {
+                        return Err(failure);
+                    }
+                    Err(failure) if same_family && statement.ddl.ends_with(" table") => return Err(failure),
+                    Err(failure) => tally.notes.push(format!("left out: {failure}")),
+                }
+            }
+        }
+        Ok(tally)
     }
 
     fn run(&self, session: &mut dyn Session, transaction: &Transaction, exact: bool) -> Outcome<Tally> {

@@ -588,7 +588,11 @@ impl Run<'_> {
     fn chunk(&mut self, transaction: &Transaction) -> Result<Next> {
         let loading = self.loading.as_mut().ok_or_else(snapshot::stray)?;
         let writer = self.writer.as_mut().ok_or_else(no_stream)?;
-        if loading.chunk(writer, &mut self.reached, transaction)? {
+        let applied = loading.chunk(writer, &mut self.reached, transaction)?;
+        for note in std::mem::take(&mut loading.notes) {
+            self.note(note);
+        }
+        if applied {
             self.summary.commits += 1;
             self.summary.rows += transaction.commit.tables.iter().map(|count| count.inserts).sum::<u64>();
             self.observe();

@@ -25,8 +25,20 @@ pub struct Loading {
     done: bool,
     /// Tables that an interrupted snapshot, or an earlier run of this one, has loaded: UUID by table.
     tables: BTreeMap<String, String>,
-    /// Whether the target runs the source's own DDL (SQLite into SQLite).
-    runs_ddl: bool,
+    /// What becomes of the schema's statements.
+    schema: Schema,
+    /// What was left out, for people.
+    pub notes: Vec<String>,
+}
+
+/// What becomes of the statements of a snapshot's schema at this target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Schema {
+    /// They share a transaction with the chunk's state row (SQLite).
+    InTransaction,
+    /// They commit by themselves, in front of the state row, and may be repeated (servers of the MySQL family). Only with `--create-tables`, and only
+    /// what is of the same kind: else tables are made from the stream's definitions.
+    Alone { family: String },
 }
 
 /// Table key of chunks that hold the schema instead of rows: tables before the rows, indexes, views and triggers behind.
@@ -47,8 +59,13 @@ impl Loading {
     ) -> Result<Loading> {
         let uuid = hex(&snapshot.uuid);
         let state = target.state(channel)?.unwrap_or_default();
-        let runs_ddl = target.properties().family == "sqlite";
-        let mut loading = Loading { uuid: uuid.clone(), seen: 0, done: false, tables: BTreeMap::new(), runs_ddl };
+        let properties = target.properties();
+        let schema = match properties.transactional_ddl {
+            true => Schema::InTransaction,
+            false => Schema::Alone { family: properties.family.clone() },
+        };
+        let mut loading =
+            Loading { uuid: uuid.clone(), seen: 0, done: false, tables: BTreeMap::new(), schema, notes: Vec::new() };
         if state.facts.get(facts::LOADED) == Some(&uuid) {
             loading.done = true;
             return Ok(loading);
@@ -105,9 +122,28 @@ impl Loading {
     }
 
     fn write(&mut self, writer: &mut Writer<'_>, row: &StateRow, transaction: &Transaction) -> Outcome {
+        let chunk = transaction.begin.chunk.as_ref();
+        let is_schema =
+            chunk.is_some_and(|chunk| chunk.table == SCHEMA_CHUNK) && writer.options.ddl == DdlPolicy::Apply;
+        let is_of_servers = matches!(writer.settings.source_family.as_str(), "mysql" | "mariadb");
+        if let Schema::Alone { family } = &self.schema
+            && is_schema
+            && is_of_servers
+            && writer.settings.create_tables
+        {
+            let same_family = *family == writer.settings.source_family;
+            let executor = Executor {
+                channel: &writer.settings.channel,
+                policy: &writer.options.policy,
+                ddl: writer.options.ddl,
+                definitions: writer.definitions,
+                listeners: None,
+            };
+            self.notes.extend(executor.schema(&mut *writer.session, transaction, same_family)?.notes);
+        }
+        writer.session.foreign_keys_act(false)?;
         writer.session.begin()?;
         writer.session.state(row)?;
-        let chunk = transaction.begin.chunk.as_ref();
         let entry = chunk.and_then(|chunk| transaction.tables.get(chunk.table)).filter(|entry| entry.applies);
         if let Some(entry) = entry {
             let name = format!("{}.{}", entry.table.definition.database, entry.table.definition.table);
@@ -136,8 +172,7 @@ impl Loading {
             self.tables.insert(name, self.uuid.clone());
             return Ok(());
         }
-        let is_schema = chunk.is_some_and(|chunk| chunk.table == SCHEMA_CHUNK);
-        if is_schema && self.runs_ddl && writer.options.ddl == DdlPolicy::Apply {
+        if is_schema && self.schema == Schema::InTransaction {
             let executor = Executor {
                 channel: &writer.settings.channel,
                 policy: &writer.options.policy,
@@ -146,7 +181,7 @@ impl Loading {
                 listeners: writer.options.listeners.as_deref(),
             };
             writer.begun = 1;
-            executor.fast(&mut *writer.session, transaction)?;
+            self.notes.extend(executor.fast(&mut *writer.session, transaction)?.notes);
         }
         writer.session.commit()
     }
@@ -166,6 +201,7 @@ impl Loading {
             ..self.row(writer)
         };
         let mut work = || -> Outcome {
+            writer.session.foreign_keys_act(true)?;
             writer.session.begin()?;
             writer.session.state(&row)?;
             writer.session.fact(facts::LOADING, None)?;

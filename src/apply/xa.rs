@@ -207,7 +207,7 @@ impl Run<'_> {
 /// The group's contents at the decision's position.
 pub fn merged(decision: Transaction, group: Transaction) -> Transaction {
     let mut begin = decision.begin;
-    begin.flags |= group.begin.flags & begin_flags::NONTRANSACTIONAL;
+    begin.flags |= group.begin.flags & (begin_flags::NONTRANSACTIONAL | begin_flags::FOREIGN_KEYS_OFF);
     let commit = Commit { tables: group.commit.tables.clone(), ..*decision.commit };
     Transaction { begin, commit: Box::new(commit), body: group.body, tables: group.tables, ..decision }
 }

@@ -132,6 +132,8 @@ pub mod begin_flags {
     pub const SNAPSHOT: u64 = 4;
     /// Some tables are not transactional: the source cannot have rolled it back as a whole.
     pub const NONTRANSACTIONAL: u64 = 8;
+    /// The source's session did not check foreign keys while any of its rows changed, and nothing cascaded.
+    pub const FOREIGN_KEYS_OFF: u64 = 16;
 }
 
 /// One chunk of a snapshot.

@@ -149,6 +149,8 @@ pub struct Head {
     pub time_us: i64,
     /// Whether some of its tables are not transactional on the source.
     pub nontransactional: bool,
+    /// Foreign keys were not checked when its rows changed, and nothing cascaded.
+    pub foreign_keys_off: bool,
 }
 
 /// One row of [`APPLIED_TABLE`]: a target transaction.
@@ -453,6 +455,20 @@ pub trait Session: Send {
     /// When a marker of the same position is there already (a run died in between): provably done: only the row; provably not done or
     /// idempotent: again; else a conflict (rule 10).
     fn ddl_alone(&mut self, row: &StateRow, head: &Head, statement: &Statement<'_>) -> Outcome<DdlOutcome>;
+
+    /// Whether foreign keys act from the next transaction on, as far as they do at all (rule 11). Off while a snapshot is loaded, whose tables come in
+    /// no particular order. A backend that has this for single transactions goes by [`Head::foreign_keys_off`].
+    fn foreign_keys_act(&mut self, act: bool) -> Outcome {
+        let _ = act;
+        Ok(())
+    }
+
+    /// A `ddl` record of a snapshot's schema, outside of any transaction, where DDL is not transactional. What is there already stays as it is, so that
+    /// a run after one that died may repeat it.
+    fn make(&mut self, head: &Head, statement: &Statement<'_>) -> Outcome<DdlOutcome> {
+        let _ = head;
+        self.ddl(statement)
+    }
 
     /// Whether the table has no rows. A table that does not exist is empty.
     fn is_empty(&mut self, table: &Arc<Table>) -> Outcome<bool>;

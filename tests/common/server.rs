@@ -315,7 +315,11 @@ impl Server {
     pub fn client(&self, script: impl AsRef<[u8]>) {
         let mut command =
             assert_cmd::Command::from_std(self.program(if self.is_mariadb() { "mariadb" } else { "mysql" }));
-        command.arg("--no-defaults").arg("--binary-mode").arg("--default-character-set=utf8mb4");
+        command
+            .arg("--no-defaults")
+            .arg("--local-infile=1")
+            .arg("--binary-mode")
+            .arg("--default-character-set=utf8mb4");
         command.arg(self.socket_option()).arg("--user=root").write_stdin(script.as_ref()).assert().success();
     }
 

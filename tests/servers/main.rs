@@ -25,5 +25,9 @@ mod mysql_apply;
 mod mysql_target;
 #[cfg(feature = "mysql")]
 mod rules;
+#[cfg(feature = "mysql")]
+mod snapshot;
+#[cfg(feature = "mysql")]
+mod statements;
 mod values;
 mod xa;

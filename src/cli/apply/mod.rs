@@ -224,6 +224,11 @@ struct RunArguments {
     ddl: DdlName,
 
     /// Create tables that are missing, from the stream's own definitions
+    ///
+    /// A snapshot of a MySQL or MariaDB server brings the server's own statements: its sequences and tables, and behind the rows its indexes, routines,
+    /// views and triggers, each in the account's name that defined it. Into a server these need the privilege to do that (SET USER in MariaDB,
+    /// SET_ANY_DEFINER in MySQL), and log_bin_trust_function_creators for functions; what the target refuses is left out with a note. Into
+    /// SQLite tables and indexes are translated, the rest is left out with a note. Events are never taken along.
     #[arg(long, help_heading = "Schema")]
     create_tables: bool,
 

@@ -83,7 +83,8 @@ is made again, at the byte where it was cut. Without `--follow` the end is where
 
 `--snapshot` writes the rows of all selected tables first. Several sessions open their views of the data at one position, while FLUSH TABLES WITH READ LOCK holds writers back for the time that this
 and reading the tables' definitions takes. It waits while prepared XA transactions exist. Cut off, it starts over: what an interrupted one has loaded is cleared by the next. Tables of engines without transactions are
-read as they are at the time. Views, triggers and routines do not go along.
+read as they are at the time. Around the rows stand the statements
+that make databases, sequences, tables, indexes, routines, views and triggers anew; with `--rewrite-db` only those of databases that keep their names. Events stay behind, with a note.
 
 `sqlite:PATH` is a live SQLite database in WAL mode: its write-ahead log is decoded page by page while the application goes on. Nothing is written to the database. A read
 transaction keeps checkpoints from taking away what is not confirmed yet; the application's own RESTART and TRUNCATE checkpoints report busy meanwhile. `PATH` or `PATH-wal` reads

@@ -215,11 +215,12 @@ pub fn kind_name(kind: ColumnKind) -> &'static str {
 }
 
 /// Names of the bits of [`Begin::flags`].
-pub const BEGIN_FLAGS: [(u64, &str); 4] = [
+pub const BEGIN_FLAGS: [(u64, &str); 5] = [
     (begin_flags::BARRIER, "barrier"),
     (begin_flags::MERGED, "merged"),
     (begin_flags::SNAPSHOT, "snapshot"),
     (begin_flags::NONTRANSACTIONAL, "nontransactional"),
+    (begin_flags::FOREIGN_KEYS_OFF, "foreign-keys-off"),
 ];
 
 pub fn begin(out: &mut Vec<u8>, begin: &Begin, times: &mut Times) {

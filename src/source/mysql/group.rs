@@ -90,6 +90,8 @@ pub struct Group {
     pub barrier: bool,
     /// Cannot be rolled back as a whole.
     pub nontransactional: bool,
+    /// Events of rows whose session checked foreign keys, and of those whose did not.
+    pub checked: (bool, bool),
     /// Whether its window was taken.
     pub windowed: bool,
     /// What `begin` will say.
@@ -156,6 +158,7 @@ impl Group {
         self.skip = Skip::No;
         (self.standalone, self.xa, self.barrier, self.nontransactional, self.windowed) =
             (false, false, false, false, false);
+        self.checked = (false, false);
         self.begin.flags = 0;
         self.begin.thread = 0;
         self.begin.gtid.clear();
@@ -291,9 +294,14 @@ impl Group {
         self.commit.tables.iter().any(|count| count.key == key)
     }
 
-    /// Writes `begin`. [`Group::begin`] must say prev, window and incarnation.
-    pub fn write_begin(&mut self, out: &mut FrameWriter) {
-        let flags = [(self.barrier, begin_flags::BARRIER), (self.nontransactional, begin_flags::NONTRANSACTIONAL)];
+    /// Writes `begin`. [`Group::begin`] must say prev, window and incarnation. `whole`: all of its events have been seen. While more may come
+    /// nobody knows whether their session checks foreign keys, and then they are checked.
+    pub fn write_begin(&mut self, whole: bool, out: &mut FrameWriter) {
+        let flags = [
+            (self.barrier, begin_flags::BARRIER),
+            (self.nontransactional, begin_flags::NONTRANSACTIONAL),
+            (whole && self.checked == (false, true), begin_flags::FOREIGN_KEYS_OFF),
+        ];
         self.begin.flags = flags.iter().filter(|(set, _)| *set).map(|(_, flag)| flag).sum();
         self.begin.gtid.clear();
         self.head.id.write(&mut self.begin.gtid);

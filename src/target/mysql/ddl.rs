@@ -20,7 +20,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::session::{MySqlSession, failure};
 use super::state;
 use super::statement::{prepare, shortened};
-use crate::db::mysql::connect::{Fault, fault_of};
+use crate::db::mysql::connect::{Family, Fault, fault_of};
 use crate::db::mysql::literal::table_name;
 use crate::error::{Class, Error};
 use crate::event::Statement;
@@ -30,6 +30,9 @@ use crate::target::{Cause, ConflictClass, DdlOutcome, Failure, Outcome};
 pub(super) const MARKER: &str = "ddl";
 /// How long the DDL of an applier that is gone is waited for.
 const DDL_WAIT_S: u32 = 60;
+
+/// ER_DUP_KEYNAME, ER_SP_ALREADY_EXISTS, ER_TRG_ALREADY_EXISTS, ER_EVENT_ALREADY_EXISTS.
+const EXISTS: [u16; 4] = [1061, 1304, 1359, 1537];
 
 /// What a statement does, by its first words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +127,35 @@ pub(super) fn execute(session: &mut MySqlSession, statement: &Statement<'_>) -> 
     done
 }
 
+/// A snapshot's statement, without a marker: it says itself what may be there already, or the server's "exists" means that it is.
+pub(super) fn make(session: &mut MySqlSession, statement: &Statement<'_>) -> Outcome<DdlOutcome> {
+    let mut sql = prepare(session, statement)?;
+    sql.push_str(&crate::event::own::origins_comment(&session.origins));
+    match session.run(&sql) {
+        Ok(()) => Ok(DdlOutcome::Applied),
+        Err(error) if fault_of(&error) == Fault::Exists || code(&error).is_some_and(|code| EXISTS.contains(&code)) => {
+            Ok(DdlOutcome::PassedOver(format!("{} was there already", shortened(&sql))))
+        }
+        Err(error) => {
+            let hint = match code(&error) {
+                Some(1227 | 1044 | 1142 | 1370) => {
+                    "another account's routines, views and triggers need SET USER (MariaDB), or SET_ANY_DEFINER and SYSTEM_USER (MySQL), at the target"
+                }
+                Some(1418 | 1419) => "SET GLOBAL log_bin_trust_function_creators=1 at the target",
+                Some(1449) => {
+                    "create the account that defines it at the target, or grant ALLOW_NONEXISTENT_DEFINER (MySQL)"
+                }
+                _ => "",
+            };
+            let mut out = failure(error, &shortened(&sql));
+            if !hint.is_empty() {
+                out.error = Box::new(out.error.hint(hint));
+            }
+            Err(out)
+        }
+    }
+}
+
 /// [`execute`] behind the lock: no other session executes a DDL of this channel.
 fn judged(
     session: &mut MySqlSession,
@@ -167,6 +199,9 @@ fn judged(
         }
     };
     let mut sql = prepare(session, statement)?;
+    if kind == Kind::Create && session.session.family == Family::MySql {
+        without_start(&mut sql);
+    }
     // What an extractor of the target's log recognises (rule 12).
     sql.push_str(&crate::event::own::origins_comment(&session.origins));
     let result = session.run(&sql);
@@ -255,6 +290,17 @@ fn hashes(session: &mut MySqlSession, statement: &Statement<'_>) -> Outcome<Vec<
     Ok(out)
 }
 
+/// MySQL logs CREATE TABLE … SELECT as a table that starts a transaction in which only its rows may follow: no state row could. Here the marker
+/// says how far it is.
+fn without_start(sql: &mut String) {
+    let start = "START TRANSACTION";
+    let body = sql.trim_end();
+    let at = body.len().saturating_sub(start.len());
+    if body.get(at..).is_some_and(|end| end.eq_ignore_ascii_case(start)) {
+        sql.truncate(at);
+    }
+}
+
 /// AUTO_INCREMENT=… moves with every row.
 fn without_counter(text: &str) -> String {
     match text.split_once(" AUTO_INCREMENT=") {
@@ -285,6 +331,18 @@ mod tests {
         ] {
             assert_eq!(kind(sql), expected, "{sql}");
         }
+    }
+
+    #[test]
+    fn a_table_with_rows_starts_no_transaction_of_its_own() {
+        let of = |sql: &str| {
+            let mut sql = sql.to_owned();
+            without_start(&mut sql);
+            sql
+        };
+        assert_eq!(of("CREATE TABLE `t` (a int) START TRANSACTION"), "CREATE TABLE `t` (a int) ");
+        assert_eq!(of("CREATE TABLE `t` (a int)"), "CREATE TABLE `t` (a int)");
+        assert_eq!(of("ä"), "ä");
     }
 
     #[test]

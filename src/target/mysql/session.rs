@@ -314,7 +314,10 @@ impl MySqlSession {
     }
 
     fn event_flags(&self) -> u16 {
-        if self.cascades() { 0 } else { binlog_statement::NO_FOREIGN_KEY_CHECKS }
+        match self.cascades() && !self.head.foreign_keys_off {
+            true => 0,
+            false => binlog_statement::NO_FOREIGN_KEY_CHECKS,
+        }
     }
 
     /// Rows that came and went must not have been there.
@@ -556,6 +559,10 @@ impl target::Session for MySqlSession {
     }
 
     fn transaction(&mut self, head: &Head) -> Outcome {
+        if !self.hold && head.foreign_keys_off != self.head.foreign_keys_off {
+            // What is gathered goes out as one.
+            self.send_batch()?;
+        }
         self.head = head.clone();
         Ok(())
     }
@@ -563,7 +570,7 @@ impl target::Session for MySqlSession {
     fn rows(&mut self, table: &Arc<Table>, rows: &Rows<'_>) -> Outcome {
         self.dirty = true;
         let plan = self.plan(table)?;
-        if plan.collapse.is_none() {
+        if plan.collapse.is_none() || self.head.foreign_keys_off {
             self.not_held(&plan.name)?;
         }
         if !plan.native {
@@ -646,6 +653,14 @@ impl target::Session for MySqlSession {
         let outcome = self.ddl(statement)?;
         self.commit()?;
         Ok(outcome)
+    }
+
+    fn make(&mut self, head: &Head, statement: &Statement<'_>) -> Outcome<DdlOutcome> {
+        self.transaction(head)?;
+        let result = ddl::make(self, statement);
+        self.schema_changed();
+        self.plain_context()?;
+        result
     }
 
     fn is_empty(&mut self, table: &Arc<Table>) -> Outcome<bool> {

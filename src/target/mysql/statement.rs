@@ -146,7 +146,11 @@ fn settings(family: Family, statement: &Statement<'_>, as_utf8: bool) -> Result<
     if let Some((client, connection, server)) = statement.charset {
         match as_utf8 {
             true => set("character_set_client", "utf8mb4".into()),
-            false => set("character_set_client", client.to_string()),
+            // By its name: this variable takes the numbers of few collations only (not MariaDB's uca1400).
+            false => match charset::charset_of(u32::from(client)) {
+                Some(name) => set("character_set_client", name.into()),
+                None => set("character_set_client", client.to_string()),
+            },
         }
         set("collation_connection", connection.to_string());
         set("collation_server", server.to_string());

@@ -439,6 +439,11 @@ impl Session for SqliteSession {
         outcome
     }
 
+    fn foreign_keys_act(&mut self, act: bool) -> Outcome {
+        let act = act && !self.cascades_in_log;
+        self.connection.plain().pragma_update(None, "foreign_keys", act).map_err(|error| failure(&error))
+    }
+
     fn is_empty(&mut self, table: &Arc<Table>) -> Outcome<bool> {
         let name = self.name_of(&table.definition.database, &table.definition.table)?;
         if !table_exists(&self.connection, &name)? {

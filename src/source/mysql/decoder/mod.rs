@@ -703,7 +703,7 @@ impl Decoder {
         out: &mut FrameWriter,
     ) -> Result<()> {
         if !self.group.is_streaming() {
-            self.write_begin(out);
+            self.write_begin(true, out);
         }
         let commit_time_us = self.group.head.commit_time_us;
         let commit = &mut self.group.commit;
@@ -722,7 +722,7 @@ impl Decoder {
         Ok(())
     }
 
-    fn write_begin(&mut self, out: &mut FrameWriter) {
+    fn write_begin(&mut self, whole: bool, out: &mut FrameWriter) {
         self.write_header(out);
         self.write_progress(out);
         let group = &mut self.group;
@@ -743,7 +743,7 @@ impl Decoder {
         group.begin.prev = self.reached;
         group.begin.window_start = start;
         group.begin.incarnation = self.incarnation;
-        group.write_begin(out);
+        group.write_begin(whole, out);
     }
 
     /// Looks after each record whether something is due to be written.
@@ -759,7 +759,7 @@ impl Decoder {
     #[cold]
     fn stream(&mut self, out: &mut FrameWriter) {
         self.group.barrier = true;
-        self.write_begin(out);
+        self.write_begin(false, out);
         self.group.write_records(out);
     }
 

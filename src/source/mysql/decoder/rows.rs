@@ -21,6 +21,8 @@ const RECORD_BYTES: usize = 1 << 20;
 const DUMMY_TABLE_ID: u64 = 0x00ff_ffff;
 /// Flag of rows events: the last of its statement.
 const STMT_END: u16 = 1;
+/// NO_FOREIGN_KEY_CHECKS_F: the session did not check foreign keys.
+const NO_FOREIGN_KEY_CHECKS: u16 = 2;
 
 impl Decoder {
     #[inline]
@@ -115,6 +117,10 @@ impl Decoder {
             return Err(event.damage("rows without a table map before them"));
         }
         if parts.id != DUMMY_TABLE_ID && self.group.skip == Skip::No {
+            match parts.flags & NO_FOREIGN_KEY_CHECKS {
+                0 => self.group.checked.0 = true,
+                _ => self.group.checked.1 = true,
+            }
             if matches!(number, kind::PRE_GA_WRITE_ROWS..=kind::PRE_GA_DELETE_ROWS) {
                 self.write_old_rows(event, parts, out)?;
             } else {

@@ -20,10 +20,11 @@
 //! ```
 //!
 //! [`server`]: what a server tells about itself. [`feed`]: its events, through lost connections. [`raw`]: copies of its logs. [`schema`]: its tables, as of
-//! where the log is read. [`snapshot`], [`mod@text`]: its rows.
+//! where the log is read. [`snapshot`], [`mod@text`]: its rows. [`objects`]: everything else that goes along with them.
 
 pub mod feed;
 mod handover;
+pub mod objects;
 pub mod raw;
 pub mod schema;
 pub mod server;

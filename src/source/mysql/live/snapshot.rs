@@ -1,8 +1,9 @@
 //! `--snapshot`: the rows of a server's tables at one position of its log.
 //!
 //! ```text
-//! lock (an instant) -> every session opens its view of the data -> position, GTIDs, tables and their definitions -> unlock
+//! lock (an instant) -> every session opens its view of the data -> position, GTIDs, tables, everything's definitions -> unlock
 //! sessions in parallel: piece after piece (a table, or a range of its key) -> chunks
+//! schema in front of the rows (chunk 0) and behind them (chunk 1): see [`super::objects`]
 //! ```
 //!
 //! Writers wait only while FLUSH TABLES WITH READ LOCK holds: as long as it takes to open the sessions and to read the definitions. A lock
@@ -19,16 +20,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use super::objects::{Make, Objects};
 use super::server::{self, text};
 use super::text::{identifier, put, select};
 use crate::db::ddl::Schema;
 use crate::db::mysql::client::take_cell;
 use crate::db::mysql::{Client, Connector, Family};
 use crate::error::{Class, Error, Result};
+use crate::event::TableDefinition;
 use crate::event::filter::TableFilter;
 use crate::event::record::{RecordKind, close_record, open_record, write_payload};
 use crate::event::rows::{RowsHead, RowsOp, set_row_count};
-use crate::event::{Statement, TableDefinition};
 use crate::frame::envelope::TableCount;
 use crate::frame::{Begin, Chunk, Commit, Coordinate, FrameWriter, Incarnation, Kind, Snapshot, begin_flags};
 
@@ -73,6 +75,7 @@ pub struct Rows {
     pub file: String,
     /// CREATE TABLE statements as of the position, with their databases.
     pub schema: Vec<(String, String)>,
+    objects: Objects,
     uuid: [u8; 16],
     tables: Arc<Vec<TableWork>>,
     clients: Vec<Client>,
@@ -101,13 +104,19 @@ impl Rows {
         let mut schema = Schema::new();
         schema.set_family(main.family == Family::MariaDb);
         let tables = tables(&mut main, filter, &mut schema, &mut notes)?;
+        let known = tables.iter().map(|table| {
+            let definition = &table.definition;
+            (definition.database.as_str(), definition.table.as_str(), table.create.as_str())
+        });
+        let mut objects = Objects::look(&mut main, filter, known)?;
+        notes.append(&mut objects.notes);
         main.run("UNLOCK TABLES")?;
         for client in &mut clients {
             // Strings as they are stored.
             client.run("SET character_set_results=NULL")?;
         }
         let creates = tables.iter().map(|table| (table.definition.database.clone(), table.create.clone())).collect();
-        Ok(Rows { at, file, schema: creates, uuid, tables: Arc::new(tables), clients, notes })
+        Ok(Rows { at, file, schema: creates, objects, uuid, tables: Arc::new(tables), clients, notes })
     }
 
     /// Starts to read. `at` is the end of the last transaction before the position, `incarnation` and `gtid_state` are the log's there; databases get the names that `filter` gives them.
@@ -137,6 +146,7 @@ impl Rows {
             mark,
             tables: Arc::new(renamed),
             originals: self.schema,
+            objects: self.objects,
             clients: self.clients,
             sender: Some(sender),
             chunks,
@@ -277,6 +287,7 @@ pub struct Reading {
     mark: Snapshot,
     tables: Arc<Vec<TableWork>>,
     originals: Vec<(String, String)>,
+    objects: Objects,
     clients: Vec<Client>,
     sender: Option<SyncSender<Message>>,
     chunks: Receiver<Message>,
@@ -299,6 +310,7 @@ impl Reading {
                 Ok(message) => message,
                 Err(RecvTimeoutError::Timeout) => return Ok(false),
                 Err(RecvTimeoutError::Disconnected) => {
+                    self.schema(1, &self.objects.after, out)?;
                     let mark = &self.mark;
                     out.frame(Kind::SnapshotEnd, |payload| mark.encode(payload));
                     return Ok(true);
@@ -334,35 +346,12 @@ impl Reading {
         let mark = &self.mark;
         out.frame(Kind::SnapshotBegin, |payload| mark.encode(payload));
         let mut scratch = Vec::new();
-        let mut payload = Vec::new();
-        let mut statements = 0;
-        for (table, (database, create)) in self.tables.iter().zip(&self.originals) {
+        for table in self.tables.iter() {
             scratch.clear();
             table.definition.encode(&mut scratch);
             out.definition(table.key, &scratch);
-            if *database != table.definition.database {
-                // Renamed: its statement may name the old database.
-                continue;
-            }
-            let sql = match create.strip_prefix("CREATE TABLE ") {
-                Some(rest) => format!("CREATE TABLE IF NOT EXISTS {rest}"),
-                None => create.clone(),
-            };
-            let statement = Statement {
-                sql: sql.as_bytes().into(),
-                database: database.as_str().into(),
-                sql_mode: Some(0),
-                ddl: "create table".into(),
-                tables: vec![(database.clone(), table.definition.table.clone())],
-                ..Statement::default()
-            };
-            let at = open_record(&mut payload, RecordKind::Ddl);
-            statement.encode(&mut payload);
-            close_record(&mut payload, at)?;
-            statements += 1;
         }
-        let chunk = ChunkFrames { mark: self.mark.clone() };
-        chunk.write(out, Chunk { snapshot: self.mark.uuid, table: 0, number: 0 }, &payload, statements, None);
+        self.schema(0, &self.objects.before, out)?;
 
         let mut pieces = VecDeque::new();
         let mut left = Vec::new();
@@ -392,6 +381,20 @@ impl Reading {
                 .map_err(|error| Error::io("a thread", error))?;
             self.threads.push(thread);
         }
+        Ok(())
+    }
+
+    /// A chunk of statements.
+    fn schema(&self, number: u64, makes: &[Make], out: &mut FrameWriter) -> Result<()> {
+        let mut payload = Vec::new();
+        for make in makes {
+            let at = open_record(&mut payload, RecordKind::Ddl);
+            make.statement().encode(&mut payload);
+            close_record(&mut payload, at)?;
+        }
+        let chunk = ChunkFrames { mark: self.mark.clone() };
+        let place = Chunk { snapshot: self.mark.uuid, table: 0, number };
+        chunk.write(out, place, &payload, makes.len() as u64, None);
         Ok(())
     }
 }

@@ -29,9 +29,18 @@ struct Shown<'a, 'b> {
     pages: u64,
     rows: u64,
     cut: u64,
+    lost: u64,
 }
 
 impl Finder for Shown<'_, '_> {
+    fn lost(&mut self, first: u32, last: u32) -> Result<()> {
+        self.lost += u64::from(last - first) + 1;
+        self.out.text(&format!(
+            "\nframes {first} to {last} are damaged, or of a transaction that has lost frames: passed over; what comes next is the rest of it\n"
+        ));
+        self.out.spill()
+    }
+
     fn transaction(&mut self, span: &Span, pages: usize) -> Result<()> {
         self.transactions += 1;
         self.out.text(&format!(
@@ -94,9 +103,9 @@ pub fn salvage(path: &Path, out: &mut Output<'_>, note: &mut dyn FnMut(&str)) ->
     out.text(&format!(
         "{shown_name}: its database is missing. Pages have no base: what their rows were before is not known, nor what was deleted.\n"
     ));
-    let mut shown = Shown { out, scratch: Vec::new(), transactions: 0, pages: 0, rows: 0, cut: 0 };
+    let mut shown = Shown { out, scratch: Vec::new(), transactions: 0, pages: 0, rows: 0, cut: 0, lost: 0 };
     let tail = orphan::read(&wal, &mut shown).map_err(|error| error.in_file(&name))?;
-    let Shown { transactions, pages, rows, cut, .. } = shown;
+    let Shown { transactions, pages, rows, cut, lost, .. } = shown;
     match tail {
         Tail::NoHeader => return Err(Error::damage("the log's header is invalid").in_file(&name).at(0)),
         Tail::Invalid => note(&format!("{shown_name}: a frame with a wrong checksum ends the log behind these")),
@@ -104,6 +113,9 @@ pub fn salvage(path: &Path, out: &mut Output<'_>, note: &mut dyn FnMut(&str)) ->
             note(&format!("{shown_name}: {frames} frames behind the last commit belong to no whole transaction"));
         }
         Tail::End | Tail::Stale => {}
+    }
+    if lost > 0 {
+        note(&format!("{shown_name}: {lost} frames were passed over, since some of them are damaged"));
     }
     note(&format!(
         "{shown_name}: {transactions} whole transactions, {pages} pages without a base, {rows} rows on them, {cut} of these cut off; \

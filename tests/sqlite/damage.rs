@@ -142,7 +142,7 @@ fn damaged_pages_are_errors_and_never_a_panic() {
 }
 
 /// Makes salts and checksums of every frame right.
-fn seal(wal: &mut [u8]) {
+pub fn seal(wal: &mut [u8]) {
     let be32 = |bytes: &[u8], at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
     let page_size = be32(wal, 8) as usize;
     if !(512..=65536).contains(&page_size) {

@@ -3,6 +3,7 @@
 
 mod corpus;
 mod damage;
+mod edges;
 mod frames;
 mod kills;
 mod live;

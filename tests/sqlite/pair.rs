@@ -122,6 +122,17 @@ fn a_log_without_its_database_shows_what_its_pages_hold() {
     let salvaged = dump(&["--salvage"], &log);
     assert_eq!(salvaged.status.code(), Some(65));
     assert!(String::from_utf8_lossy(&salvaged.stdout).contains("rowid 3: NULL, 0x00ff"));
+    // A byte changed in the middle: what stands behind it is shown too, and what was passed over is told.
+    let mut bytes = std::fs::read(dir.path().join("source.db-wal")).unwrap();
+    let first = 32 + 24 + 200;
+    bytes[first] ^= 1;
+    std::fs::write(&log, &bytes).unwrap();
+    let salvaged = dump(&["--salvage"], &log);
+    assert_eq!(salvaged.status.code(), Some(65));
+    let (shown, notes) = (String::from_utf8(salvaged.stdout).unwrap(), String::from_utf8(salvaged.stderr).unwrap());
+    assert!(shown.contains("frames 1 to 1 are damaged") && !shown.contains("rowid 3: NULL, 0x00ff"), "{shown}");
+    assert!(shown.contains("'in a table that the log names'"), "{shown}");
+    assert!(notes.contains("1 frames were passed over"), "{notes}");
 }
 
 /// What `--undo` prints, run in the source, gives back what was before.

@@ -1,7 +1,7 @@
 //! A log whose database is gone: pages are all there is. What changed cannot be told without the pages before, but what
 //! pages held can: rows of table leaves, under their table's name where the log also has the schema and the way there.
 //!
-//! Only pages of whole transactions are looked at, each in its last version of each transaction. What lies on overflow pages is
+//! Damaged frames are passed over, and told. Only pages of whole transactions are looked at, and of the rest of one that has lost frames, each in its last version of each transaction. What lies on overflow pages is
 //! taken from the log too, if it is there.
 
 use std::collections::HashMap;
@@ -10,11 +10,13 @@ use std::sync::Arc;
 use super::page::{DB_HEADER_LEN, DbHeader, Encoding, PageHead, TreeKind};
 use super::record::{self, Field, Value};
 use super::schema::{self, ObjectKind};
-use super::wal::{FRAME_HEADER_LEN, ReadAt, Scanner, Span, Tail, be32, frame_at};
+use super::wal::{self, FRAME_HEADER_LEN, ReadAt, Scanner, Span, Tail, be32, frame_at};
 use crate::error::{Error, Result};
 
 /// Receives what is found.
 pub trait Finder {
+    /// Frames that are damaged, or stand in one transaction with one that is. What is told next is the rest of that transaction, if there is any.
+    fn lost(&mut self, first: u32, last: u32) -> Result<()>;
     /// A whole transaction: its frames, and how many pages the database had after it.
     fn transaction(&mut self, span: &Span, pages: usize) -> Result<()>;
     /// A page of it; `what` is its kind for a person.
@@ -107,14 +109,14 @@ impl Log<'_> {
 }
 
 /// Tells `finder` what the log's whole transactions hold; returns why it ends.
-pub fn read(wal: &Arc<dyn ReadAt>, finder: &mut dyn Finder) -> Result<Tail> {
+pub fn read(log_file: &Arc<dyn ReadAt>, finder: &mut dyn Finder) -> Result<Tail> {
     let mut scanner = Scanner::new();
-    if !scanner.restart(&**wal)? {
+    if !scanner.restart(&**log_file)? {
         return Ok(Tail::NoHeader);
     }
     let size = scanner.header().map_or(0, |header| header.page_size);
     let mut log = Log {
-        wal,
+        wal: log_file,
         size: size as usize,
         usable: size,
         encoding: Encoding::Utf8,
@@ -124,9 +126,17 @@ pub fn read(wal: &Arc<dyn ReadAt>, finder: &mut dyn Finder) -> Result<Tail> {
     };
     let mut page = Vec::new();
     loop {
-        let span = match scanner.next(&**wal, None)? {
+        let span = match scanner.next(&**log_file, None)? {
             Ok(span) => span,
-            Err(tail) => return Ok(tail),
+            Err(tail) => {
+                // Checksums are a chain, but each frame says what the next goes on from: so one damaged frame does not end the log.
+                let from = scanner.mark();
+                let header = *scanner.header().ok_or_else(|| Error::damage("the log's header is invalid"))?;
+                let Some(mark) = wal::behind_damage(&**log_file, &header, from)? else { return Ok(tail) };
+                finder.lost(from.frame + 1, mark.frame)?;
+                scanner.seek(mark);
+                continue;
+            }
         };
         let mut of_transaction: Vec<(u32, u32)> = Vec::new();
         for &(number, frame) in scanner.pages() {

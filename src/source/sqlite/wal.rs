@@ -379,6 +379,32 @@ pub fn damaged_before_commit(log: &dyn ReadAt, header: &Header, at: Mark) -> Res
     }
 }
 
+/// The frame behind which the log can be read again, if there is damage behind `at`: the one after it has the salt of this generation and the checksum that
+/// goes on from what this one says of itself. Nothing is known of the frames up to it.
+pub fn behind_damage(log: &dyn ReadAt, header: &Header, at: Mark) -> Result<Option<Mark>> {
+    let size = header.page_size as usize + FRAME_HEADER_LEN;
+    let mut raw = vec![0; size];
+    let mut before = at;
+    let mut damaged = false;
+    loop {
+        let frame = before.frame.saturating_add(1);
+        let got = log.read_at(&mut raw, frame_at(header.page_size, frame)).map_err(|e| Error::io("", e))?;
+        if got < size || frame == u32::MAX {
+            return Ok(None);
+        }
+        let (head, page) = raw.split_at(FRAME_HEADER_LEN);
+        let sum =
+            before.checksum.add(head.get(..8).unwrap_or_default(), header.big_endian).add(page, header.big_endian);
+        let said = Checksum(be32(head, 16), be32(head, 20));
+        let follows = head.get(8..16) == Some(&header.salt[..]) && be32(head, 0) != 0 && sum == said;
+        if follows && damaged {
+            return Ok(Some(before));
+        }
+        damaged |= !follows;
+        before = Mark { frame, checksum: said };
+    }
+}
+
 /// Byte offset of a frame's header; frames count from 1.
 pub fn frame_at(page_size: u32, frame: u32) -> u64 {
     let size = u64::from(page_size) + FRAME_HEADER_LEN as u64;

@@ -108,7 +108,10 @@ The default: nothing of the transaction is applied, exit status 80. The report n
 = skip
 The row is stepped over, recorded (`errors` lists it), and with --dead-letter the whole source transaction is kept as frames first.
 = overwrite
-The target's row is made what the source's is. Not for constraint, foreign-key and type.";
+The target's row is made what the source's is. Not for constraint, foreign-key and type.
+
+Two cases of ordinary use are conflicts of servers: the history of a table WITH SYSTEM VERSIONING (MariaDB), which is a duplicate key of its rows; and rows
+written under foreign_key_checks=0, against a foreign key, by one transaction of more than 1 MiB, or into SQLite.";
 
 const XA: &str = "\
 A prepared XA transaction has no effect before its decision. Its rows wait in the queue, pinned there whatever is purged, and the target remembers

@@ -16,10 +16,15 @@ use crate::source::sqlite::wal::{ReadAt, Span, Tail};
 /// Bytes of one value that are shown.
 const VALUE_BYTES_MAX: usize = 4096;
 
+/// Whether `path` is a SQLite log.
+pub fn is_log(path: &Path) -> bool {
+    matches!(FileKind::of_file(path), Ok(FileKind::SqliteWal))
+}
+
 /// Whether `path` is a SQLite log whose database is not there.
 pub fn is_one(path: &Path) -> bool {
     let database = path.to_string_lossy().strip_suffix("-wal").map(std::path::PathBuf::from);
-    matches!(FileKind::of_file(path), Ok(FileKind::SqliteWal)) && database.is_none_or(|database| !database.exists())
+    is_log(path) && database.is_none_or(|database| !database.exists())
 }
 
 struct Shown<'a, 'b> {

@@ -326,6 +326,16 @@ impl Report {
             self.count(error.class());
             note(&format!("{error}"));
         }
+        if let Operand::Logs(paths) = operand
+            && let [path] = paths.as_slice()
+            && self.class.is_some()
+            && super::orphan::is_log(path)
+        {
+            note(&format!(
+                "{}: frames behind the damage may be whole: of a copy elsewhere, without the database, `rlog-dump --salvage` shows the pages in them",
+                input.name
+            ));
+        }
         note(&format!(
             "{}: {saved} whole transactions are shown; {lost_transactions} that had begun and {lost_bytes} bytes are lost",
             input.name
@@ -441,6 +451,6 @@ impl Report {
 fn goes_on(to: Option<u64>) -> String {
     match to {
         Some(to) => format!("reading goes on at byte {to}"),
-        None => "nothing more of this file can be read".into(),
+        None => "nothing more of this file can be decoded".into(),
     }
 }

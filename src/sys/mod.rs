@@ -2,10 +2,12 @@
 //!
 //! [`vfs`] is the traits; [`os`] the real thing; [`sim`] a simulated disk on which tests cut the power, lose what was
 //! not synced and fail any call. [`state`] replaces small state files atomically through that seam. [`clock`] and
-//! [`pipe`] are the rest of what the tools ask of the system; [`units`] reads sizes and durations as people write them.
+//! [`pipe`] are the rest of what the tools ask of the system; [`network`] tells file systems of other
+//! hosts; [`units`] reads sizes and durations as people write them.
 //! [`planted`] is for tests: bugs that they must find.
 
 pub mod clock;
+pub mod network;
 pub mod os;
 pub mod pipe;
 pub mod planted;

@@ -133,6 +133,12 @@ fn a_log_without_its_database_shows_what_its_pages_hold() {
     assert!(shown.contains("frames 1 to 1 are damaged") && !shown.contains("rowid 3: NULL, 0x00ff"), "{shown}");
     assert!(shown.contains("'in a table that the log names'"), "{shown}");
     assert!(notes.contains("1 frames were passed over"), "{notes}");
+    // With the database beside it the changes up to the damage are told, and what can be done about the rest.
+    std::fs::copy(dir.path().join("source.db"), rest.path().join("lost.db")).unwrap();
+    let salvaged = dump(&["--salvage"], &log);
+    assert_eq!(salvaged.status.code(), Some(65));
+    let notes = String::from_utf8(salvaged.stderr).unwrap();
+    assert!(notes.contains("of a copy elsewhere, without the database"), "{notes}");
 }
 
 /// What `--undo` prints, run in the source, gives back what was before.

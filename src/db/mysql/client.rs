@@ -10,11 +10,13 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::ops::Range;
+use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mysql_common::scramble::{create_response_for_ed25519, scramble_native, scramble_sha256};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, StreamOwned};
 
@@ -33,6 +35,8 @@ const PACKET_BYTES_MAX: usize = 1 << 30;
 const REPLY_TIMEOUT: Duration = Duration::from_secs(600);
 /// The shortest wait that sockets know.
 const SHORTEST: Duration = Duration::from_millis(1);
+/// Shorter waits are not left to the socket; see [`Wire::is_ready`].
+const PRECISE: Duration = Duration::from_millis(50);
 
 mod capability {
     pub const LONG_PASSWORD: u32 = 1;
@@ -62,6 +66,24 @@ impl Wire {
             Wire::Tcp(stream) => stream.set_read_timeout(timeout),
             Wire::Unix(stream) => stream.set_read_timeout(timeout),
             Wire::Tls(stream) => stream.sock.set_read_timeout(timeout),
+        }
+    }
+
+    /// Whether a read has something at once, or within `timeout`. A socket's own timeout is counted in ticks of the kernel, of which one may take
+    /// 10 ms: too coarse for whoever asks whether anything has come yet.
+    fn is_ready(&self, timeout: Duration) -> std::io::Result<bool> {
+        let socket = match self {
+            Wire::Tcp(stream) => stream.as_fd(),
+            Wire::Unix(stream) => stream.as_fd(),
+            // What has been decrypted is not in the socket any more.
+            Wire::Tls(stream) if !stream.conn.wants_read() => return Ok(true),
+            Wire::Tls(stream) => stream.sock.as_fd(),
+        };
+        let timeout = Timespec { tv_sec: 0, tv_nsec: timeout.subsec_nanos().into() };
+        match poll(&mut [PollFd::from_borrowed_fd(socket, PollFlags::IN)], Some(&timeout)) {
+            Ok(ready) => Ok(ready > 0),
+            Err(rustix::io::Errno::INTR) => Ok(false),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -271,6 +293,9 @@ impl Client {
         }
         if self.buffer.len() < self.filled + CHUNK_BYTES {
             self.buffer.resize((self.filled + CHUNK_BYTES).max(self.filled * 2), 0);
+        }
+        if timeout < PRECISE && !self.wire.is_ready(timeout).map_err(|error| self.lost(error))? {
+            return Ok(false);
         }
         let timeout = timeout.max(SHORTEST);
         if self.timeout != timeout {

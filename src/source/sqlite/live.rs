@@ -248,6 +248,13 @@ impl Live {
         let name = path.display().to_string();
         let home = options.shadow.as_deref().map(Home::at).transpose()?;
         let path = std::fs::canonicalize(path).map_err(|e| Error::io(&name, e))?;
+        if let Some(kind) = crate::sys::network::file_system(&path) {
+            return Err(Error::config(format!(
+                "the database is on a network file system ({kind}), where processes of other hosts may write to it unseen"
+            ))
+            .in_file(&name)
+            .hint("run rlog-extract on the host that has the disk, and move the stream: rlog-ship push"));
+        }
         let mut head = [0; DB_HEADER_LEN];
         let db = open_for_ever(&path, false)?;
         let got = ReadAt::read_at(db, &mut head, 0).map_err(|e| Error::io(&name, e))?;

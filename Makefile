@@ -6,7 +6,7 @@ CARGO ?= cargo
 FUZZ_SECONDS ?= 60
 CRASH_KILLS ?= 10000
 CRASH_RUNS ?= 100000
-BENCH_SUITES ?= decode memory queue ship apply-sqlite apply-plugin apply-mariadb apply-mariadb-bulk live-log live-snapshot sqlite-source
+BENCH_SUITES ?= decode memory queue ship apply-sqlite apply-plugin apply-mariadb apply-mariadb-bulk live-log live-snapshot live-lag sqlite-source
 
 # Rust first looks beside rustup, which a non-interactive shell may not have on its PATH.
 export PATH := $(HOME)/.cargo/bin:$(PATH)

@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result, bail};
 
 mod apply;
 mod decode;
+mod lag;
 mod live;
 mod logs;
 mod measure;
@@ -62,6 +63,7 @@ fn main() -> Result<()> {
             "queue-backends" => queue::backends(&settings)?,
             "ship" => ship::run(&settings)?,
             "live-log" => live::log(&settings)?,
+            "live-lag" => lag::run(&settings)?,
             "live-snapshot" => live::snapshot(&settings)?,
             "sqlite-source" => sqlite::run(&settings)?,
             "apply-sqlite" => apply::sqlite(&settings)?,
@@ -69,7 +71,7 @@ fn main() -> Result<()> {
             "apply-mariadb" => apply::mariadb(&settings)?,
             "apply-mariadb-bulk" => apply::mariadb_bulk(&settings)?,
             other => bail!(
-                "no suite is called {other}; there are: logs, decode, memory, queue, queue-backends, ship, apply-sqlite, apply-plugin, apply-mariadb, apply-mariadb-bulk, live-log, live-snapshot, sqlite-source"
+                "no suite is called {other}; there are: logs, decode, memory, queue, queue-backends, ship, apply-sqlite, apply-plugin, apply-mariadb, apply-mariadb-bulk, live-log, live-snapshot, live-lag, sqlite-source"
             ),
         }
     }

@@ -103,6 +103,48 @@ fn positions(stream: &[u8]) -> Vec<String> {
     commits.map(position).collect()
 }
 
+/// What has been read goes on while more keeps coming, by a socket and by TCP: it does not wait for a pause.
+#[test]
+fn a_steady_load_is_passed_on_while_it_goes_on() {
+    let server = server("mariadb-10.11");
+    server.sql("create database shop; create table shop.t (id int primary key)");
+    for url in [server.socket_url(""), server.url("")] {
+        server.sql("truncate table shop.t");
+        let mut extract = Command::new(rlog("rlog-extract").get_program())
+            .args(["-q", "--follow", "--confirm", "none", &url])
+            .env("HOME", "/nonexistent")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut frames = rlog::frame::FrameReader::new(extract.stdout.take().unwrap());
+        let seen = std::sync::atomic::AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            let seen = &seen;
+            scope.spawn(move || {
+                while let Ok(Some(frame)) = frames.next() {
+                    if frame.kind() == Some(rlog::frame::Kind::Commit) {
+                        seen.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    }
+                }
+            });
+            let now = || seen.load(std::sync::atomic::Ordering::Relaxed);
+            let begun = Instant::now();
+            while now() == 0 && begun.elapsed() < PATIENCE {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            let before = now();
+            for id in 0..400 {
+                server.sql(&format!("insert into shop.t values ({id})"));
+                std::thread::sleep(Duration::from_millis(4));
+            }
+            let during = now() - before;
+            extract.kill().unwrap();
+            extract.wait().unwrap();
+            assert!(before > 0 && during >= 100, "{during} of 400 had come when the last was committed");
+        });
+    }
+}
+
 #[test]
 fn the_frames_of_a_server_are_those_of_its_files() {
     for name in SERVERS {

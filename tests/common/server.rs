@@ -340,6 +340,19 @@ impl Server {
         self.sql("flush binary logs");
     }
 
+    /// Removes the binary logs before `first`. MariaDB keeps one, without a word, until the engine has written down what is in it.
+    pub fn purge_logs(&self, first: &str) {
+        let patience_ends = Instant::now() + START_PATIENCE;
+        loop {
+            self.sql(&format!("purge binary logs to '{first}'"));
+            if self.logs().first().is_some_and(|log| log.ends_with(first)) {
+                return;
+            }
+            assert!(Instant::now() < patience_ends, "{}: the logs before {first} are kept", self.name);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// The binary logs, oldest first; the last is in use.
     pub fn logs(&self) -> Vec<PathBuf> {
         let names = self.rows("show binary logs");

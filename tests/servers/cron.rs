@@ -31,7 +31,8 @@ fn silently(line: &str) {
 
 fn server() -> Server {
     let server = Server::new("mariadb-10.11").log_bin().option("--binlog-row-metadata=FULL").start();
-    server.sql("create database shop; flush binary logs; purge binary logs to 'bin.000002'");
+    server.sql("create database shop; flush binary logs");
+    server.purge_logs("bin.000002");
     server.sql("create table shop.t (id int primary key, word varchar(20)); insert into shop.t values (1, 'one')");
     server
 }
@@ -102,7 +103,7 @@ fn a_source_that_is_away_is_tried_again_and_another_mistake_is_told() {
     server.start();
     server.sql("flush binary logs; insert into shop.t values (3, 'three'); flush binary logs; insert into shop.t values (4, 'four')");
     let (last, _) = server.log_position();
-    server.sql(&format!("purge binary logs to '{last}'"));
+    server.purge_logs(&last);
     let gone = shell(&lines[1]).assert().failure().stdout("");
     let said = String::from_utf8_lossy(&gone.get_output().stderr).into_owned();
     assert!(said.contains("rlog-extract: "), "{said}");

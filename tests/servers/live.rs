@@ -212,7 +212,7 @@ fn a_purged_position_is_a_gap_and_a_reset_log_another_source() {
         workload(&server);
         let positions = positions(&frames(&[&server.url("")]));
         let _ = server.try_sql("set global slave_connections_needed_for_purge=0");
-        server.sql("purge binary logs to 'bin.000003'");
+        server.purge_logs("bin.000003");
         let ran = extract(&["--after", &positions[3], &server.url("")]);
         assert_eq!(ran.status, 81, "{name}: {}", ran.err);
         let gtid = positions[3].rsplit(',').next().unwrap();
@@ -479,7 +479,7 @@ fn a_log_without_names_gets_them_from_the_server_as_of_its_time() {
         // What is created before the first log that is left is known from the server alone.
         server.flush_logs();
         let _ = server.try_sql("set global slave_connections_needed_for_purge=0");
-        server.sql("purge binary logs to 'bin.000002'");
+        server.purge_logs("bin.000002");
         server.sql("insert into shop.kept values (4000000000, 'x'); insert into shop.changed values (1, 2)");
         server.sql("alter table shop.changed change old_name new_name int, add column third int");
         server.sql("insert into shop.changed values (3, 4, 5)");

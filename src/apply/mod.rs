@@ -11,6 +11,7 @@ pub mod batch;
 pub mod body;
 pub mod compare;
 pub mod conflict;
+mod cursor;
 pub mod dead_letter;
 pub mod execute;
 pub mod input;

@@ -3,14 +3,14 @@
 //! A batch is written when it is full, when a barrier comes, or when no more input is there at the moment: so a busy
 //! applier merges many source transactions into one target transaction, and one that has caught up writes each at once.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::acknowledge::{ACK_EVERY, Acknowledge};
+use super::acknowledge::Acknowledge;
 use super::base::{aborted, base_of, leading_snapshot};
 use super::batch::{Batch, server_origin};
+use super::cursor::Cursor;
 use super::dead_letter::DeadLetters;
 use super::input::{Input, Transaction, Unit};
 use super::options::{From, Observer, Options, Summary, Until};
@@ -22,7 +22,7 @@ use super::tables::Definitions;
 use super::writer::{Writer, Written, record_error};
 use super::xa;
 use crate::error::{Class, Error, Result};
-use crate::frame::{Coordinate, Incarnation, Position, Progress, StreamHeader, gtid};
+use crate::frame::{Coordinate, Incarnation, Progress, StreamHeader, gtid};
 use crate::queue;
 use crate::sys;
 use crate::target::{EPOCH_FACT, Settings, Target};
@@ -135,7 +135,7 @@ pub fn run(
         since_prune: 0,
         based: state.facts.get(facts::BASE).is_some_and(|base| base.contains(':')),
         gtid_base: state.facts.get(facts::GTID_BASE).cloned(),
-        cursor: options.cursor.clone().map(|path| Cursor { path, at: None, written: None }),
+        cursor: options.cursor.clone().map(Cursor::new),
         summary: Summary::default(),
     };
     run.summary.position = run.reached.position();
@@ -195,26 +195,6 @@ impl SourceFacts {
     fn from(facts_held: &std::collections::BTreeMap<String, String>) -> SourceFacts {
         let get = |name: &str| facts_held.get(name).cloned().unwrap_or_default();
         SourceFacts { family: get(facts::SOURCE), server: get(facts::SERVER), server_uuid: get(facts::SERVER_UUID) }
-    }
-}
-
-/// The file that `--cursor` names.
-struct Cursor {
-    path: PathBuf,
-    at: Option<Instant>,
-    written: Option<Position>,
-}
-
-impl Cursor {
-    /// Replaces the file, durably. The position is committed in the target.
-    fn write(&mut self, position: Option<Position>, now: bool) -> Result<()> {
-        let Some(position) = position.filter(|position| self.written.as_ref() != Some(position)) else { return Ok(()) };
-        if now || self.at.is_none_or(|at| at.elapsed() >= ACK_EVERY) {
-            sys::state::replace_file(&self.path, &format!("{position}\n"))?;
-            self.at = Some(Instant::now());
-            self.written = Some(position);
-        }
-        Ok(())
     }
 }
 

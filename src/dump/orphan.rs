@@ -35,21 +35,27 @@ struct Shown<'a, 'b> {
     rows: u64,
     cut: u64,
     lost: u64,
+    /// The next transaction may be the rest of one that has lost frames.
+    after_loss: bool,
 }
 
 impl Finder for Shown<'_, '_> {
     fn lost(&mut self, first: u32, last: u32) -> Result<()> {
         self.lost += u64::from(last - first) + 1;
         self.out.text(&format!(
-            "\nframes {first} to {last} are damaged, or of a transaction that has lost frames: passed over; what comes next is the rest of it\n"
+            "\nframes {first} to {last} are damaged, or stand in a transaction with one that is: passed over\n"
         ));
+        self.after_loss = true;
         self.out.spill()
     }
 
     fn transaction(&mut self, span: &Span, pages: usize) -> Result<()> {
-        self.transactions += 1;
+        // A damaged frame may have been the last of the one before it; nobody can tell.
+        let may_be_a_rest = std::mem::take(&mut self.after_loss);
+        self.transactions += u64::from(!may_be_a_rest);
+        let what = if may_be_a_rest { "transaction, or the rest of one," } else { "transaction" };
         self.out.text(&format!(
-            "\ntransaction of frames {} to {}: {pages} pages; the database has {} pages after it\n",
+            "\n{what} of frames {} to {}: {pages} pages; the database has {} pages after it\n",
             span.first, span.last, span.db_pages
         ));
         self.out.spill()
@@ -108,7 +114,8 @@ pub fn salvage(path: &Path, out: &mut Output<'_>, note: &mut dyn FnMut(&str)) ->
     out.text(&format!(
         "{shown_name}: its database is missing. Pages have no base: what their rows were before is not known, nor what was deleted.\n"
     ));
-    let mut shown = Shown { out, scratch: Vec::new(), transactions: 0, pages: 0, rows: 0, cut: 0, lost: 0 };
+    let mut shown =
+        Shown { out, scratch: Vec::new(), transactions: 0, pages: 0, rows: 0, cut: 0, lost: 0, after_loss: false };
     let tail = orphan::read(&wal, &mut shown).map_err(|error| error.in_file(&name))?;
     let Shown { transactions, pages, rows, cut, lost, .. } = shown;
     match tail {

@@ -133,6 +133,7 @@ fn a_log_without_its_database_shows_what_its_pages_hold() {
     assert!(shown.contains("frames 1 to 1 are damaged") && !shown.contains("rowid 3: NULL, 0x00ff"), "{shown}");
     assert!(shown.contains("'in a table that the log names'"), "{shown}");
     assert!(notes.contains("1 frames were passed over"), "{notes}");
+    assert!(shown.contains("transaction, or the rest of one, of frames 2 to "), "{shown}");
     // With the database beside it the changes up to the damage are told, and what can be done about the rest.
     std::fs::copy(dir.path().join("source.db"), rest.path().join("lost.db")).unwrap();
     let salvaged = dump(&["--salvage"], &log);

@@ -216,34 +216,37 @@ impl SqliteLog {
     fn candidate(&self, from: &ReadFrom, row: &ChannelRow) -> Result<Option<u64>> {
         let id = self.place.id;
         let number = |sql: &str, value: i64| self.place.number(&self.connection, sql, (id, row.record as i64, value));
-        let first = number(
-            "SELECT record FROM main.rlog_queue_record WHERE channel=?1 AND record<=?2 AND record>=?3 ORDER BY record LIMIT 1",
-            0,
-        )?;
         // Before the first unit of all there was nothing: its record fits whatever is asked.
-        let fallback = number(
-            "SELECT record FROM main.rlog_queue_record WHERE channel=?1 AND record<=?2 AND first_sequence<=?3 ORDER BY record LIMIT 1",
-            1,
-        )?;
+        let beginning = || {
+            number(
+                "SELECT record FROM main.rlog_queue_record WHERE channel=?1 AND record<=?2 AND first_sequence<=?3 ORDER BY record LIMIT 1",
+                1,
+            )
+        };
         Ok(match from {
-            ReadFrom::Oldest | ReadFrom::Acknowledged(_) => first,
+            ReadFrom::Oldest | ReadFrom::Acknowledged(_) => number(
+                "SELECT record FROM main.rlog_queue_record WHERE channel=?1 AND record<=?2 AND record>=?3 ORDER BY record LIMIT 1",
+                0,
+            )?,
             ReadFrom::AfterSequence(sequence) => number(
                 "SELECT record FROM main.rlog_queue_record WHERE channel=?1 AND record<=?2 AND first_sequence<=?3 ORDER BY record DESC LIMIT 1",
                 i64::try_from(sequence.saturating_add(1)).unwrap_or(i64::MAX),
             )?,
-            ReadFrom::After(position) => self
-                .place
-                .number(
+            ReadFrom::After(position) => {
+                let found = self.place.number(
                     &self.connection,
                     "SELECT record FROM main.rlog_queue_record WHERE channel=?1 AND record<=?2 AND reached<=?3 AND server=?4 ORDER BY record DESC LIMIT 1",
                     (id, row.record as i64, ordered(position.end), i64::from(position.incarnation.server())),
-                )?
-                .or(fallback),
-            ReadFrom::AfterCoordinate(at) => number(
-                "SELECT record FROM main.rlog_queue_record WHERE channel=?1 AND record<=?2 AND reached<=?3 ORDER BY record DESC LIMIT 1",
-                ordered(*at),
-            )?
-            .or(fallback),
+                )?;
+                if found.is_some() { found } else { beginning()? }
+            }
+            ReadFrom::AfterCoordinate(at) => {
+                let found = number(
+                    "SELECT record FROM main.rlog_queue_record WHERE channel=?1 AND record<=?2 AND reached<=?3 ORDER BY record DESC LIMIT 1",
+                    ordered(*at),
+                )?;
+                if found.is_some() { found } else { beginning()? }
+            }
         })
     }
 }

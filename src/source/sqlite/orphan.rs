@@ -1,8 +1,9 @@
 //! A log whose database is gone: pages are all there is. What changed cannot be told without the pages before, but what
 //! pages held can: rows of table leaves, under their table's name where the log also has the schema and the way there.
 //!
-//! Damaged frames are passed over, and told. Only pages of whole transactions are looked at, and of the rest of one that has lost frames, each in its last version of each transaction. What lies on overflow pages is
-//! taken from the log too, if it is there.
+//! Only pages of whole transactions are looked at, each in its last version of each transaction. What lies on overflow pages is
+//! taken from the log too, if it is there. Damaged frames are passed over, and told; what comes next may then be the rest of a transaction that
+//! has lost frames.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use crate::error::{Error, Result};
 
 /// Receives what is found.
 pub trait Finder {
-    /// Frames that are damaged, or stand in one transaction with one that is. What is told next is the rest of that transaction, if there is any.
+    /// Frames that are damaged, or stand in one transaction with one that is. What is told next may be the rest of that transaction.
     fn lost(&mut self, first: u32, last: u32) -> Result<()>;
     /// A whole transaction: its frames, and how many pages the database had after it.
     fn transaction(&mut self, span: &Span, pages: usize) -> Result<()>;

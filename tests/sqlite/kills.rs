@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::live::application;
+use super::pipeline::{Pipeline, kill, status};
 use super::*;
 
 /// Set in the processes that write: the database and the seed.
@@ -58,104 +59,6 @@ fn writer(path: &Path, seed: u64) -> Child {
         .unwrap()
 }
 
-struct Pipeline<'a> {
-    dir: &'a Path,
-    shadow: bool,
-    extract: Option<Child>,
-    put: Option<Child>,
-    apply: Option<Child>,
-}
-
-fn log(dir: &Path, name: &str) -> Stdio {
-    Stdio::from(File::options().create(true).append(true).open(dir.join(name)).unwrap())
-}
-
-impl Pipeline<'_> {
-    fn extract_and_put(&mut self, follow: bool) {
-        let mut extract = Command::new(env!("CARGO_BIN_EXE_rlog-extract"));
-        extract.args([if follow { "--follow" } else { "--once" }, "--snapshot", "--confirm", "spool", "-q"]);
-        if self.shadow {
-            extract.args(["--shadow", "shadow"]);
-        }
-        let mut extract = extract
-            .arg("sqlite:app.db")
-            .current_dir(self.dir)
-            .stdout(Stdio::piped())
-            .stderr(log(self.dir, "extract.log"))
-            .spawn()
-            .unwrap();
-        let put = Command::new(env!("CARGO_BIN_EXE_rlog-queue"))
-            .args(["put", "spool"])
-            .current_dir(self.dir)
-            .stdin(extract.stdout.take().unwrap())
-            .stdout(Stdio::null())
-            .stderr(log(self.dir, "put.log"))
-            .spawn()
-            .unwrap();
-        (self.extract, self.put) = (Some(extract), Some(put));
-    }
-
-    fn apply(&mut self, follow: bool) {
-        let apply = Command::new(env!("CARGO_BIN_EXE_rlog-apply"))
-            .args(["run", if follow { "--follow" } else { "--once" }, "--from", "spool", "--init", "empty"])
-            .args(["--create-tables", "-q", "sqlite:replica.db"])
-            .current_dir(self.dir)
-            .stdout(Stdio::null())
-            .stderr(log(self.dir, "apply.log"))
-            .spawn()
-            .unwrap();
-        self.apply = Some(apply);
-    }
-
-    /// What the queue holds.
-    fn last(&self) -> Option<String> {
-        let mut last = Command::new(env!("CARGO_BIN_EXE_rlog-queue"));
-        let last = last.args(["last", "spool"]).current_dir(self.dir).output().unwrap();
-        last.status.success().then(|| String::from_utf8_lossy(&last.stdout).trim().to_owned())
-    }
-
-    fn logs(&self) -> String {
-        let read = |name: &str| {
-            let text = std::fs::read_to_string(self.dir.join(name)).unwrap_or_default();
-            let tail = text.lines().rev().take(12).collect::<Vec<_>>();
-            format!("{name}:\n{}\n", tail.into_iter().rev().collect::<Vec<_>>().join("\n"))
-        };
-        read("extract.log") + &read("put.log") + &read("apply.log")
-    }
-}
-
-impl Drop for Pipeline<'_> {
-    fn drop(&mut self) {
-        for child in [&mut self.extract, &mut self.put, &mut self.apply].into_iter().flatten() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
-fn kill(child: &mut Option<Child>) {
-    if let Some(mut child) = child.take() {
-        let _ = child.kill();
-        let _ = child.wait();
-    }
-}
-
-/// Ends by itself within a time that only a hang exceeds. `None`: killed.
-fn status(child: &mut Option<Child>, what: &str) -> Option<i32> {
-    let mut child = child.take()?;
-    let started = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            return status.code();
-        }
-        if started.elapsed() > Duration::from_secs(100) {
-            let _ = child.kill();
-            panic!("{what} hangs");
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
 /// One run; whether it ended in a gap.
 fn run(seed: u64, shadow: bool) -> bool {
     let dir = tempfile::tempdir().unwrap();
@@ -166,7 +69,7 @@ fn run(seed: u64, shadow: bool) -> bool {
     Workload::new(seed, 1024).create_table(&db);
     drop(db);
     let mut writers: Vec<Child> = (0..WRITERS).map(|n| writer(&path, seed * 100 + n)).collect();
-    let mut pipeline = Pipeline { dir: dir.path(), shadow, extract: None, put: None, apply: None };
+    let mut pipeline = Pipeline::new(dir.path(), shadow);
     let mut gap = false;
     let allowed = |code: Option<i32>, what: &str, gap: &mut bool, logs: &dyn Fn() -> String| match code {
         None | Some(0 | 75) => {}
@@ -260,16 +163,8 @@ fn run(seed: u64, shadow: bool) -> bool {
     let code = status(&mut pipeline.apply, "apply");
     assert_eq!(code, Some(0), "seed {seed}: apply\n{}", pipeline.logs());
     let source = Connection::open(&path).unwrap();
-    let replica = Connection::open(dir.path().join("replica.db")).unwrap();
-    let check: String = replica.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
-    assert_eq!(check, "ok", "seed {seed}");
     eprintln!("seed {seed}, shadow {shadow}: reached {}", pipeline.last().unwrap_or_default());
-    replica
-        .execute_batch(
-            "DROP TABLE IF EXISTS rlog_applied; DROP TABLE IF EXISTS rlog_channel; DROP TABLE IF EXISTS rlog_target",
-        )
-        .unwrap();
-    assert_equal(&source, &replica, &format!("seed {seed}, shadow {shadow}"));
+    pipeline.assert_equal(&source, &format!("seed {seed}, shadow {shadow}"));
     false
 }
 

@@ -8,6 +8,7 @@ mod frames;
 mod kills;
 mod live;
 mod pair;
+mod pipeline;
 mod replay;
 mod shadow;
 mod speed;

@@ -260,3 +260,26 @@ fn file_1_names_a_stream_by_the_installed_magic() {
     let said = String::from_utf8(output.stdout).unwrap();
     assert_eq!(said.trim(), format!("rlog transaction stream, format {}", rlog::frame::VERSION));
 }
+
+/// A table of rules whose tests were renamed or lost proves nothing.
+#[test]
+fn the_tests_that_hold_the_rules_exist() {
+    let text = fs::read_to_string(repository().join("ARCHITECTURE.md")).unwrap();
+    let table = text.split("### The rules that keep the promise").nth(1).unwrap().split("\n## ").next().unwrap();
+    let mut rules = std::collections::BTreeSet::new();
+    let mut missing = Vec::new();
+    for row in table.lines().filter(|line| line.starts_with("| ")).skip(1) {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let [rule, _, test] = &cells[..] else { panic!("three cells: {row}") };
+        rules.extend(rule.split(' ').next().and_then(|number| number.parse::<u32>().ok()));
+        let (place, name) = test.trim_matches('`').rsplit_once("::").unwrap_or_else(|| panic!("no test: {row}"));
+        let (suite, module) = place.split_once(' ').unwrap();
+        let file = format!("tests/{suite}/{module}.rs");
+        let there = fs::read_to_string(repository().join(&file)).unwrap_or_default().contains(&format!("fn {name}"));
+        if !there {
+            missing.push(format!("{name} in {file}"));
+        }
+    }
+    assert!(missing.is_empty(), "no such tests: {missing:?}");
+    assert!(rules.into_iter().eq(1..=17), "every rule has a row");
+}

@@ -435,3 +435,39 @@ fn memory_is_bounded_whatever_the_transaction() {
     assert_eq!(place.query("select count(*) from t"), ["600000"]);
     assert!(most_kib < 80 << 10, "{most_kib} KiB resident");
 }
+
+/// Rule 8: a target transaction begins only once its commit frame is there, so that a slow channel keeps nobody else waiting.
+#[test]
+fn a_transaction_that_is_still_coming_in_holds_nothing_in_the_target() {
+    use std::io::Write as _;
+    use std::process::Stdio;
+    let place = Place::new();
+    let t = table("shop", "t");
+    let mut source = Source::new();
+    source.transaction(Records::default().insert(&t, (0, None)));
+    assert_eq!(place.init(&source.end()).0, 0);
+    source.transaction(Records::default().insert(&t, (1, None)));
+    let whole = source.unfinished().len();
+    source.transaction((2..500).fold(Records::default(), |records, id| records.insert(&t, (id, Some("x")))));
+    let stream = source.end();
+    let mut command = std::process::Command::new(rlog("rlog-apply").get_program());
+    let mut applier = command.arg("run").arg(place.target()).stdin(Stdio::piped()).spawn().unwrap();
+    let mut pipe = applier.stdin.take().unwrap();
+    pipe.write_all(&stream[..whole]).unwrap();
+    while place.query("select count(*) from t") != ["2"] {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    pipe.write_all(&stream[whole..whole + 3000]).unwrap();
+    // The other one waits for no lock, however often it comes.
+    let other = place.open();
+    other.busy_timeout(std::time::Duration::ZERO).unwrap();
+    other.execute_batch("create table mine (n)").unwrap();
+    for _ in 0..20 {
+        other.execute_batch("begin immediate; insert into mine values (1); commit").unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    pipe.write_all(&stream[whole + 3000..]).unwrap();
+    drop(pipe);
+    assert!(applier.wait().unwrap().success());
+    assert_eq!(place.query("select count(*) from t"), ["500"]);
+}

@@ -47,12 +47,27 @@ fn a_snapshot_is_loaded_resumed_and_followed_by_the_log() {
     assert_eq!(place.init(&part).0, 75);
     assert_eq!(place.query("select count(*) from t"), ["10"]);
     assert_eq!(state(&place), "loading");
+    // No position is reached while the snapshot is not whole: not even one that stands before it.
+    let wait = |position: &str| {
+        let words = ["wait", "--timeout", "0.1s", "--position", position];
+        crate::common::rlog("rlog-apply").args(words).arg(place.target()).output().unwrap().status.code()
+    };
+    assert_eq!(wait("1:4"), Some(75));
     // The same snapshot again goes on behind the chunks that are there; and then nothing is new.
     for _ in 0..2 {
         assert_eq!(place.run(&stream, &["--create-tables"]), (0, String::new()));
         assert_eq!(place.query("select count(*), max(id) from t"), ["21|20"]);
         assert_eq!(state(&place), "stopped");
+        assert_eq!(wait("1:4"), Some(0));
     }
+    // Another one is begun: what had been reached before does not count until it is whole.
+    let again = begin(&mut source, 2);
+    chunk(&mut source, 2, 0, 0..10);
+    assert_eq!(place.run(&source.unfinished(), &["--replace"]).0, 75);
+    assert_eq!((state(&place).as_str(), wait("1:4")), ("loading", Some(75)));
+    end(&mut source, &again);
+    assert_eq!(place.run(&source.end(), &["--replace"]), (0, String::new()));
+    assert_eq!((place.query("select count(*) from t"), wait("1:4")), (vec!["10".to_owned()], Some(0)));
 }
 
 #[test]

@@ -191,3 +191,26 @@ fn a_queue_tells_where_to_resume_across_files() {
     let out = rlog("rlog-queue").arg("get").arg(&queue).assert().success();
     assert_eq!(commits(&out.get_output().stdout), 4);
 }
+
+/// Rule 1: windows, filters, annotations and options never enter the judgement of a repeat.
+#[test]
+fn the_same_log_read_with_other_options_is_a_repeat() {
+    let folder = scratch();
+    let mut log = Log::mysql();
+    for (number, clock) in [(1, (0, 1)), (2, (1, 2)), (3, (1, 3)), (4, (1, 4))] {
+        log.mysql_transaction(number, clock, &[(number as i32, "row")]);
+    }
+    let path = log.rotate("bin.000002").write(folder.path(), "bin.000001");
+    let queue = folder.path().join("q");
+    let put = |options: &str| {
+        let script = format!("rlog-extract -q {options} \"$2\" | rlog-queue put -q \"$1\" && rlog-queue get \"$1\"");
+        shell(&script).arg(&queue).arg(&path).assert().success().get_output().stdout.clone()
+    };
+    let first = put("");
+    assert_eq!(commits(&first), 4);
+    for options in
+        ["--windows serial", "--windows writeset", "--no-annotate", "--ignore-tables 'other.*'", "--tables 'shop.*'"]
+    {
+        assert!(put(options) == first, "{options} changed the queue");
+    }
+}

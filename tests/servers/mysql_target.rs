@@ -496,3 +496,20 @@ fn a_ddl_of_an_applier_that_died_before_it_is_done() {
 fn a_ddl_of_an_applier_that_died_behind_it_is_not_done_twice() {
     a_ddl_is_done_once("mariadb-10.11", false);
 }
+
+/// Rule 5: sessions at work are READ COMMITTED, so that gaps between rows are nobody's.
+#[test]
+fn transactions_are_read_committed_whatever_the_servers_default() {
+    for name in ["mariadb-10.11", "mysql-9.7"] {
+        let to = Server::new(name).start();
+        to.sql("set global transaction isolation level serializable");
+        let mut target = target(&to);
+        let (mut session, settings) = session(&mut target);
+        session.begin().unwrap();
+        session.state(&state_row(&settings, 0, 1)).unwrap();
+        let levels =
+            to.text("select trx_isolation_level from information_schema.innodb_trx where trx_rows_modified > 0");
+        assert_eq!(levels, "READ COMMITTED\n", "{name}");
+        session.rollback().unwrap();
+    }
+}

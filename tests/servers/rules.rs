@@ -278,3 +278,31 @@ fn every_class_of_conflict_and_every_action_in_mariadb() {
     });
     server.sql("shutdown");
 }
+
+/// Rule 11: where row events are not allowed, a table with triggers is refused until it is said that they may fire.
+#[test]
+fn triggers_fire_only_when_that_is_said() {
+    let server = Server::new("mariadb-10.11").start();
+    server.sql(
+        "create database shop; create database rlog; create table shop.t (id int primary key, v varchar(100) charset utf8mb4); \
+         create table shop.log (n int); create trigger shop.tr before insert on shop.t for each row insert into shop.log values (new.id); \
+         create user plain@localhost; grant all on shop.* to plain@localhost; grant all on rlog.* to plain@localhost",
+    );
+    let t = table("shop", "t");
+    let mut source = Source::new();
+    source.transaction(Records::default().insert(&t, (1, None)));
+    let stream = source.end();
+    let plain = server.socket_url("").replace("root@", "plain@");
+    let (status, text) = apply(&plain, &stream, &[]);
+    assert!(status == 78 && text.contains("has triggers (tr)") && text.contains("--triggers fire"), "{status} {text}");
+    assert_eq!(server.value("select count(*) from shop.t"), "0");
+    assert_eq!(apply(&plain, &stream, &["--triggers", "fire"]), (0, String::new()));
+    assert_eq!(server.text("select n from shop.log"), "1\n");
+    // Who may send row events fires none, and can be told to.
+    source.transaction(Records::default().insert(&t, (2, None)));
+    assert_eq!(apply(&server.socket_url(""), &source.end(), &[]), (0, String::new()));
+    source.transaction(Records::default().insert(&t, (3, None)));
+    assert_eq!(apply(&server.socket_url(""), &source.end(), &["--triggers", "fire"]), (0, String::new()));
+    assert_eq!(server.text("select n from shop.log"), "1\n3\n");
+    assert_eq!(server.value("select count(*) from shop.t"), "3");
+}

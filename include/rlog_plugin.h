@@ -246,8 +246,8 @@ typedef struct rlog_host {
     const rlog_column *(*column)(rlog_call *call, size_t index);
     /* In ROW_*: the values of an image, row->columns of them, as the log and the listeners before have it. NULL when there is no such image. */
     const rlog_value *(*values)(rlog_call *call, uint32_t image);
-    /* In ROW_BEFORE: changes a value of an image. The image must have the column, the value must be NULL or of the type that the column has. Listeners that
-     * come later see the change; values() in this call does not. The before image is how the row is found in the target. */
+    /* In ROW_BEFORE: changes a value of an image. The image must have the column, the value must be NULL or of the type that the column has. Plug-ins that
+     * come later see the change; values() does not within this event, whichever function of this plug-in asks. The before image is how the row is found in the target. */
     int32_t (*set_value)(rlog_call *call, uint32_t image, size_t column, const rlog_value *value);
     /* In ROW_*: writes a value as text, as rlog-dump prints it (UTF-8; what is no text as hexadecimal digits), at most `capacity` bytes of it, and
      * returns how many bytes all of it has. */

@@ -4,11 +4,10 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::listener::{
-    Changes, Channel, Event, EventKind, KnownRow, Listener, RecordRows, Refusal, RowAt, RowEvent, Statement,
+    ChangedRows, Channel, Event, EventKind, KnownRow, Listener, RecordEvent, RecordRows, Refusal, RowEvent, Statement,
     Transaction,
 };
 use crate::error::{Error, Result};
-use crate::event::rows::{RowsHead, set_row_count};
 use crate::event::{EventError, Row, Rows, TableDefinition};
 
 /// What a listener has refused, or what failed on the way to it.
@@ -64,7 +63,7 @@ impl Host {
     fn tell(&self, event: &Event<'_>) -> Result<(), Refused> {
         let kind = event.kind();
         for listener in self.listeners.iter().filter(|listener| listener.wants(kind)) {
-            guarded(|| listener.hear(event)).map_err(|refusal| refused(&**listener, event, refusal))?;
+            guarded(|| listener.hear(event)).map_err(|refusal| refused(&**listener, event.transaction(), refusal))?;
         }
         Ok(())
     }
@@ -90,8 +89,7 @@ impl Host {
         let event = Event::ChannelStop(channel, error);
         let mut outcome = Ok(());
         for listener in self.listeners.iter().filter(|listener| listener.wants(EventKind::ChannelStop)) {
-            let told =
-                guarded(|| listener.hear(&event)).map_err(|refusal| Error::from(refused(&**listener, &event, refusal)));
+            let told = guarded(|| listener.hear(&event)).map_err(|refusal| Error::from(stopped(&**listener, refusal)));
             outcome = outcome.and(told);
         }
         outcome
@@ -162,74 +160,16 @@ impl Host {
         if !self.wants(EventKind::RowBefore) {
             return Ok(false);
         }
-        let source = RecordRows::new(rows, table.1)?;
-        let mut count_at = None;
-        let mut copied = 0;
-        let mut new = Vec::new();
-        for number in 0..rows.count {
-            if !self.row_before(transaction, statement, table, rows, &source, number, &mut new)? {
-                continue;
-            }
-            let (_, start, end) = source.place(number)?;
-            if count_at.is_none() {
-                out.clear();
-                let head = RowsHead {
-                    key: rows.key,
-                    time_s: rows.time_s,
-                    columns: rows.columns,
-                    before: rows.before.bits(),
-                    after: rows.after.bits(),
-                    unchanged: rows.unchanged.bits(),
-                    diff: rows.diff.bits(),
-                };
-                count_at = Some(head.encode(rows.op, out));
-            }
-            out.extend_from_slice(rows.images.get(copied..start).unwrap_or(&[]));
-            out.extend_from_slice(&new);
-            copied = end;
-        }
-        if let Some(at) = count_at {
-            out.extend_from_slice(rows.images.get(copied..).unwrap_or(&[]));
-            set_row_count(out, at, rows.count);
-        }
-        Ok(count_at.is_some())
-    }
-
-    /// Asks all about one row. Returns whether something was changed: then `new` holds its images.
-    #[allow(clippy::too_many_arguments, reason = "what a listener hears")]
-    fn row_before(
-        &self,
-        transaction: &Transaction<'_>,
-        statement: &Statement<'_>,
-        table: (u64, &TableDefinition),
-        rows: &Rows<'_>,
-        source: &RecordRows<'_>,
-        number: u32,
-        new: &mut Vec<u8>,
-    ) -> Result<bool, Refused> {
         let mut changed = false;
-        let ordinal = statement.ordinal + u64::from(number);
         for listener in self.listeners.iter().filter(|listener| listener.wants(EventKind::RowBefore)) {
-            let held = std::mem::take(new);
-            let again = match changed {
-                true => Rows { count: 1, images: &held, ..*rows }.iter(table.1)?.next()?,
-                false => None,
-            };
-            let known = again.map(KnownRow);
-            let source: &dyn RowAt = match &known {
-                Some(known) => known,
-                None => source,
-            };
-            let event = RowEvent { rows, table, ordinal, source, number };
-            let mut changes = Changes::new(rows, table.1);
-            guarded(|| listener.change(transaction, statement, &event, &mut changes))
-                .map_err(|refusal| refused(&**listener, &Event::RowBefore(transaction, statement, &event), refusal))?;
-            if changes.is_empty() {
-                *new = held;
-            } else {
-                let mut written = Vec::new();
-                changes.write(&event.row()?, &mut written)?;
-                *new = written;
+            let now = if changed { Rows::decode(rows.op, out)? } else { *rows };
+            let source = RecordRows::new(&now, table.1)?;
+            let record = RecordEvent { rows: &now, table, ordinal: statement.ordinal, source: &source };
+            let mut new = ChangedRows::new(&now, &source);
+            guarded(|| listener.change_rows(transaction, statement, &record, &mut new))
+                .map_err(|refusal| refused(&**listener, Some(transaction), refusal))?;
+            if let Some(body) = new.finish()? {
+                *out = body;
                 changed = true;
             }
         }
@@ -248,10 +188,10 @@ impl Host {
             return Ok(());
         }
         let source = RecordRows::new(rows, table.1)?;
-        for number in 0..rows.count {
-            let ordinal = statement.ordinal + u64::from(number);
-            let event = RowEvent { rows, table, ordinal, source: &source, number };
-            self.tell(&Event::RowAfter(transaction, statement, &event))?;
+        let record = RecordEvent { rows, table, ordinal: statement.ordinal, source: &source };
+        for listener in self.listeners.iter().filter(|listener| listener.wants(EventKind::RowAfter)) {
+            guarded(|| listener.hear_rows(transaction, statement, &record))
+                .map_err(|refusal| refused(&**listener, Some(transaction), refusal))?;
         }
         Ok(())
     }
@@ -281,12 +221,16 @@ fn guarded(call: impl FnOnce() -> Result<(), Refusal>) -> Result<(), Refusal> {
     })
 }
 
-fn refused(listener: &dyn Listener, event: &Event<'_>, refusal: Refusal) -> Refused {
-    let what = match event.transaction() {
-        Some(transaction) => format!("transaction {}", transaction.name()),
-        None if event.kind() == EventKind::ChannelStop => "the end of the run".to_owned(),
-        None => "to start".to_owned(),
-    };
+fn refused(listener: &dyn Listener, transaction: Option<&Transaction<'_>>, refusal: Refusal) -> Refused {
+    let what = transaction.map_or("to start".to_owned(), |transaction| format!("transaction {}", transaction.name()));
+    refusal_of(listener, &what, refusal)
+}
+
+fn stopped(listener: &dyn Listener, refusal: Refusal) -> Refused {
+    refusal_of(listener, "the end of the run", refusal)
+}
+
+fn refusal_of(listener: &dyn Listener, what: &str, refusal: Refusal) -> Refused {
     let text = if refusal.text.is_empty() { "it does not say why" } else { refusal.text.as_str() };
     let error = Error::new(refusal.class, format!("{} refuses {what}: {text}", listener.name()));
     Refused { error: Box::new(error), again: refusal.again }

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 
 use crate::error::{Class, Error};
-use crate::event::rows::{ColumnSet, RowIter};
+use crate::event::rows::{ColumnSet, RowIter, RowsHead, set_row_count};
 use crate::event::value::put_value;
 use crate::event::{self, ColumnKind, Image, RecordKind, Row, Rows, TableDefinition, Value};
 use crate::frame::{Begin, Commit, Coordinate, Incarnation};
@@ -139,6 +139,26 @@ impl RowEvent<'_> {
     /// Its images. They are looked for when they are asked for: where a row begins is only known by walking those before it.
     pub fn row(&self) -> Result<Row<'_>, event::EventError> {
         self.source.row(self.number)
+    }
+}
+
+/// The rows of a record.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordEvent<'a> {
+    /// The record.
+    pub rows: &'a Rows<'a>,
+    /// Its table: see [`Statement::table`].
+    pub table: (u64, &'a TableDefinition),
+    /// Rows and statements of the transaction before the first of them.
+    pub ordinal: u64,
+    pub(super) source: &'a (dyn RowAt + 'a),
+}
+
+impl<'a> RecordEvent<'a> {
+    /// One of them.
+    pub fn row(&self, number: u32) -> RowEvent<'a> {
+        let RecordEvent { rows, table, ordinal, source } = *self;
+        RowEvent { rows, table, ordinal: ordinal + u64::from(number), source, number }
     }
 }
 
@@ -315,6 +335,39 @@ pub trait Listener: Send + Sync {
         Ok(())
     }
 
+    /// The rows of a record are about to be applied. This asks about one after the other; whoever overrides it does the same, faster.
+    fn change_rows(
+        &self,
+        transaction: &Transaction<'_>,
+        statement: &Statement<'_>,
+        record: &RecordEvent<'_>,
+        changed: &mut ChangedRows<'_>,
+    ) -> Result<(), Refusal> {
+        let mut changes = Changes::new(record.rows, record.table.1);
+        for number in 0..record.rows.count {
+            if self.wants(EventKind::RowBefore) {
+                self.change(transaction, statement, &record.row(number), &mut changes)?;
+                changed.take(number, &mut changes);
+            }
+        }
+        Ok(())
+    }
+
+    /// The target has taken the rows of a record. This tells of one after the other; whoever overrides it does the same, faster.
+    fn hear_rows(
+        &self,
+        transaction: &Transaction<'_>,
+        statement: &Statement<'_>,
+        record: &RecordEvent<'_>,
+    ) -> Result<(), Refusal> {
+        for number in 0..record.rows.count {
+            if self.wants(EventKind::RowAfter) {
+                self.hear(&Event::RowAfter(transaction, statement, &record.row(number)))?;
+            }
+        }
+        Ok(())
+    }
+
     /// A target transaction was committed or rolled back, and all its source transactions were heard of.
     fn settled(&self) {}
 }
@@ -439,6 +492,68 @@ impl<'a> Changes<'a> {
             in_set += 1;
         }
         Ok(())
+    }
+}
+
+/// A record whose rows a listener changes: what is not changed is copied as it is.
+#[derive(Debug)]
+pub struct ChangedRows<'a> {
+    rows: &'a Rows<'a>,
+    source: &'a RecordRows<'a>,
+    /// Where the count of rows stands, once there is something.
+    count_at: Option<usize>,
+    /// Bytes of the images that were copied.
+    copied: usize,
+    body: Vec<u8>,
+    failed: Option<event::EventError>,
+}
+
+impl<'a> ChangedRows<'a> {
+    pub(super) fn new(rows: &'a Rows<'a>, source: &'a RecordRows<'a>) -> ChangedRows<'a> {
+        ChangedRows { rows, source, count_at: None, copied: 0, body: Vec::new(), failed: None }
+    }
+
+    /// Takes over what is changed of the row with this number; numbers go up. `changes` is empty then.
+    pub fn take(&mut self, number: u32, changes: &mut Changes<'_>) {
+        if changes.is_empty() || self.failed.is_some() {
+            return;
+        }
+        if let Err(error) = self.write(number, changes) {
+            self.failed = Some(error);
+        }
+        changes.list.clear();
+    }
+
+    fn write(&mut self, number: u32, changes: &Changes<'_>) -> Result<(), event::EventError> {
+        let (row, start, end) = self.source.place(number)?;
+        if self.count_at.is_none() {
+            let rows = self.rows;
+            let head = RowsHead {
+                key: rows.key,
+                time_s: rows.time_s,
+                columns: rows.columns,
+                before: rows.before.bits(),
+                after: rows.after.bits(),
+                unchanged: rows.unchanged.bits(),
+                diff: rows.diff.bits(),
+            };
+            self.count_at = Some(head.encode(rows.op, &mut self.body));
+        }
+        self.body.extend_from_slice(self.rows.images.get(self.copied..start).unwrap_or(&[]));
+        changes.write(&row, &mut self.body)?;
+        self.copied = end;
+        Ok(())
+    }
+
+    /// The record's new body; `None` when nothing was changed.
+    pub(super) fn finish(mut self) -> Result<Option<Vec<u8>>, event::EventError> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        let Some(at) = self.count_at else { return Ok(None) };
+        self.body.extend_from_slice(self.rows.images.get(self.copied..).unwrap_or(&[]));
+        set_row_count(&mut self.body, at, self.rows.count);
+        Ok(Some(self.body))
     }
 }
 

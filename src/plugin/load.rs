@@ -14,16 +14,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::ptr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use libloading::Library;
 
 use super::abi;
 use super::listener::{
-    Changes, Channel, Event, EventKind, Listener, Refusal, RowEvent, SetError, Side, Statement, Transaction,
+    ChangedRows, Changes, Event, EventKind, KnownRow, Listener, RecordEvent, Refusal, RowEvent, SetError, Side,
+    Statement, Transaction,
 };
+use super::shape::{c_channel, c_columns, c_row, c_statement, c_str, c_transaction, c_value, empty};
 use crate::error::{Class, Error, Result};
-use crate::event::{ColumnKind, Image, RecordKind, TableDefinition, Value, text};
+use crate::event::{ColumnKind, Image, Rows, Value, text};
 
 /// How important a plug-in's message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +60,7 @@ struct Shared {
     name: String,
     /// Unlike that of every other plug-in of this process.
     id: u64,
-    table: RwLock<Arc<[Entry]>>,
+    table: RwLock<Arc<Table>>,
     /// Raised when the table was replaced.
     version: AtomicU64,
     /// Bits of the kinds that somebody in the table wants.
@@ -80,13 +82,18 @@ static PLUGINS: AtomicU64 = AtomicU64::new(0);
 struct Held {
     plugin: u64,
     version: u64,
-    table: Arc<[Entry]>,
+    table: Arc<Table>,
+}
+
+/// What is registered, by kind, in the order of registration.
+#[derive(Clone, Default)]
+struct Table {
+    of: [Vec<Entry>; EventKind::ALL.len() + 1],
 }
 
 #[derive(Clone, Copy)]
 struct Entry {
     number: u64,
-    kind: u32,
     function: abi::Listener,
     user: *mut c_void,
 }
@@ -95,9 +102,12 @@ struct Entry {
 #[derive(Default)]
 struct Call<'a> {
     error: Option<String>,
-    row: Option<&'a RowEvent<'a>>,
-    changes: Option<&'a mut Changes<'a>>,
+    row: Option<RowEvent<'a>>,
+    /// In rows before.
+    changes: Option<Changes<'a>>,
+    /// Of the record at hand.
     columns: Vec<abi::Column>,
+    /// Of the row at hand.
     before: Vec<abi::Value>,
     after: Vec<abi::Value>,
 }
@@ -201,20 +211,61 @@ impl Plugin {
 
     /// Calls every function that is registered for this kind, with `event` and what the host's functions need.
     fn call(&self, kind: EventKind, event: &abi::Event, call: &mut Call<'_>) -> Result<(), Refusal> {
-        let _alone = self.shared.serial.as_ref().map(|lock| lock.lock().unwrap_or_else(PoisonError::into_inner));
-        self.shared.with_table(|table| {
-            for entry in table.iter().filter(|entry| entry.kind == kind as u32) {
-                // SAFETY: the plug-in has registered it as a function of this type; event and call live until it returns.
-                let answer = unsafe { (entry.function)(ptr::from_mut(call).cast(), event, entry.user) };
-                let text = call.error.take();
-                match answer {
-                    abi::OK => {}
-                    abi::RETRY => return Err(Refusal::again(text.unwrap_or_default())),
-                    _ => return Err(Refusal::veto(text.unwrap_or_default())),
+        let _alone = self.shared.alone();
+        self.shared.with_table(|_, table| table.call(kind, event, call))
+    }
+
+    /// Calls them for each row of a record. What they change of one waits in `call.changes` until `done` takes it.
+    fn call_rows<'a>(
+        &self,
+        kind: EventKind,
+        (transaction, statement): (&Transaction<'_>, &Statement<'_>),
+        record: &RecordEvent<'a>,
+        call: &mut Call<'a>,
+        mut done: impl FnMut(u32, &mut Call<'a>),
+    ) -> Result<(), Refusal> {
+        // What all rows have in common is made once: they are many.
+        let (transaction, statement) = (c_transaction(transaction), c_statement(statement));
+        let mut number = 0;
+        while number < record.rows.count {
+            self.shared.with_table(|version, table| {
+                // Until somebody registers or unregisters: that takes effect with the next row.
+                while number < record.rows.count && self.shared.version.load(Ordering::Acquire) == version {
+                    let row = c_row(record, number);
+                    let event = abi::Event {
+                        transaction: &raw const transaction,
+                        statement: &raw const statement,
+                        row: &raw const row,
+                        ..empty(kind)
+                    };
+                    call.row = Some(record.row(number));
+                    call.before.clear();
+                    call.after.clear();
+                    let _alone = self.shared.alone();
+                    table.call(kind, &event, call)?;
+                    done(number, call);
+                    number += 1;
                 }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+}
+
+impl Table {
+    fn call(&self, kind: EventKind, event: &abi::Event, call: &mut Call<'_>) -> Result<(), Refusal> {
+        for entry in self.of.get(kind as usize).map_or(&[][..], Vec::as_slice) {
+            // SAFETY: the plug-in has registered it as a function of this type; event and call live until it returns.
+            let answer = unsafe { (entry.function)(ptr::from_mut(call).cast(), event, entry.user) };
+            if answer != abi::OK {
+                let text = call.error.take().unwrap_or_default();
+                return Err(if answer == abi::RETRY { Refusal::again(text) } else { Refusal::veto(text) });
             }
-            Ok(())
-        })
+        }
+        // Words without a refusal.
+        call.error = None;
+        Ok(())
     }
 }
 
@@ -238,32 +289,37 @@ impl Shared {
         ptr::from_ref(self).cast_mut().cast()
     }
 
-    /// Calls with the table as it is now. It may be replaced meanwhile.
-    fn with_table<T>(&self, call: impl FnOnce(&[Entry]) -> T) -> T {
+    /// Held while a plug-in that is not made for threads is called.
+    fn alone(&self) -> Option<MutexGuard<'_, ()>> {
+        self.serial.as_ref().map(|lock| lock.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Calls with the table as it is now, and its version. It may be replaced meanwhile.
+    fn with_table<T>(&self, call: impl FnOnce(u64, &Table) -> T) -> T {
         let version = self.version.load(Ordering::Acquire);
-        let taken = TABLES.with_borrow_mut(|tables| {
-            let at = tables.iter().position(|held| held.plugin == self.id)?;
-            Some(tables.swap_remove(at))
-        });
-        let held = match taken {
-            Some(held) if held.version == version => held,
-            _ => {
-                let table = self.table.read().unwrap_or_else(PoisonError::into_inner).clone();
-                Held { plugin: self.id, version, table }
+        let is_it = |held: &&Held| held.plugin == self.id && held.version == version;
+        TABLES.with(|tables| {
+            if let Some(held) = tables.borrow().iter().find(is_it) {
+                return call(version, &held.table);
             }
-        };
-        let out = call(&held.table);
-        TABLES.with_borrow_mut(|tables| tables.push(held));
-        out
+            let table = self.table.read().unwrap_or_else(PoisonError::into_inner).clone();
+            // Elsewhere on this thread a table is in use: this one is for now only.
+            let Ok(mut list) = tables.try_borrow_mut() else { return call(version, &table) };
+            list.retain(|held| held.plugin != self.id);
+            list.push(Held { plugin: self.id, version, table: table.clone() });
+            drop(list);
+            call(version, &table)
+        })
     }
 
     /// Replaces the table; those who walk the old one go on with it.
-    fn replace<T>(&self, change: impl FnOnce(&mut Vec<Entry>) -> T) -> T {
+    fn replace<T>(&self, change: impl FnOnce(&mut Table) -> T) -> T {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        let mut entries = table.to_vec();
-        let out = change(&mut entries);
-        self.wanted.store(entries.iter().fold(0, |bits, entry| bits | 1 << entry.kind), Ordering::Release);
-        *table = entries.into();
+        let mut new = Table::clone(&table);
+        let out = change(&mut new);
+        let wanted = new.of.iter().enumerate().filter(|(_, entries)| !entries.is_empty());
+        self.wanted.store(wanted.fold(0, |bits, (kind, _)| bits | 1 << kind), Ordering::Release);
+        *table = Arc::new(new);
         // Behind the table: who sees the new version sees the new table, too.
         self.version.fetch_add(1, Ordering::Release);
         out
@@ -318,183 +374,38 @@ impl Listener for Plugin {
                 (out.transaction, out.statement) = (&raw const transaction, &raw const statement);
                 self.call(kind, &out, &mut call)
             }
+            // Rows come by the record, but for those that are applied one by one.
             Event::RowBefore(transaction, statement, row) | Event::RowAfter(transaction, statement, row) => {
-                call.row = Some(row);
-                self.row(kind, transaction, statement, row, &mut call)
+                let known = KnownRow(row.row().map_err(|error| Refusal::veto(error.to_string()))?);
+                let one = Rows { count: 1, ..*row.rows };
+                let record = RecordEvent { rows: &one, table: row.table, ordinal: row.ordinal, source: &known };
+                self.call_rows(kind, (transaction, statement), &record, &mut Call::default(), |_, _| {})
             }
         }
     }
 
-    fn change(
+    fn hear_rows(
         &self,
         transaction: &Transaction<'_>,
         statement: &Statement<'_>,
-        row: &RowEvent<'_>,
-        changes: &mut Changes<'_>,
+        record: &RecordEvent<'_>,
     ) -> Result<(), Refusal> {
-        let mut call = Call { row: Some(row), ..Call::default() };
-        // SAFETY: the call ends before `changes` does; only its lifetime's name is made shorter, which a mutable borrow does not allow by itself.
-        call.changes = Some(unsafe { &mut *ptr::from_mut(changes).cast() });
-        self.row(EventKind::RowBefore, transaction, statement, row, &mut call)
+        self.call_rows(EventKind::RowAfter, (transaction, statement), record, &mut Call::default(), |_, _| {})
     }
-}
 
-impl Plugin {
-    fn row(
+    fn change_rows(
         &self,
-        kind: EventKind,
         transaction: &Transaction<'_>,
         statement: &Statement<'_>,
-        row: &RowEvent<'_>,
-        call: &mut Call<'_>,
+        record: &RecordEvent<'_>,
+        changed: &mut ChangedRows<'_>,
     ) -> Result<(), Refusal> {
-        let (transaction, statement) = (c_transaction(transaction), c_statement(statement));
-        let row = abi::Row {
-            struct_size: size_of::<abi::Row>(),
-            operation: operation(row.rows.op.record_kind()),
-            images: if row.rows.op.has_before() { abi::IMAGE_BEFORE } else { 0 }
-                | if row.rows.op.has_after() { abi::IMAGE_AFTER } else { 0 },
-            ordinal: row.ordinal,
-            columns: row.table.1.columns.len(),
-        };
-        let event = abi::Event {
-            transaction: &raw const transaction,
-            statement: &raw const statement,
-            row: &raw const row,
-            ..empty(kind)
-        };
-        self.call(kind, &event, call)
-    }
-}
-
-fn empty(kind: EventKind) -> abi::Event {
-    abi::Event {
-        struct_size: size_of::<abi::Event>(),
-        kind: kind as u32,
-        status: 0,
-        channel: ptr::null(),
-        transaction: ptr::null(),
-        statement: ptr::null(),
-        row: ptr::null(),
-        error: c_str(""),
-    }
-}
-
-fn c_bytes(bytes: &[u8]) -> abi::Text {
-    abi::Text { data: bytes.as_ptr().cast(), length: bytes.len() }
-}
-
-fn c_str(text: &str) -> abi::Text {
-    c_bytes(text.as_bytes())
-}
-
-fn c_channel(channel: &Channel) -> abi::Channel {
-    abi::Channel {
-        struct_size: size_of::<abi::Channel>(),
-        tool: c_str(channel.tool),
-        name: c_str(&channel.name),
-        position: c_str(&channel.position),
-    }
-}
-
-fn c_transaction(transaction: &Transaction<'_>) -> abi::Transaction {
-    let prepared = if transaction.prepared { abi::TRANSACTION_PREPARED } else { 0 };
-    abi::Transaction {
-        struct_size: size_of::<abi::Transaction>(),
-        txid: transaction.txid.0,
-        incarnation: transaction.incarnation.0,
-        position: c_str(&transaction.position),
-        gtid: c_str(&transaction.begin.gtid),
-        time_us: transaction.time_us(),
-        server_id: transaction.begin.server_id,
-        thread: transaction.begin.thread,
-        flags: transaction.begin.flags & 0xff | prepared,
-    }
-}
-
-fn operation(kind: RecordKind) -> u32 {
-    match kind {
-        RecordKind::Insert => 1,
-        RecordKind::Update => 2,
-        RecordKind::Delete => 3,
-        RecordKind::Ddl => 5,
-        RecordKind::Truncate => 6,
-        RecordKind::LoadBlock => 7,
-        RecordKind::XaDecision => 8,
-        _ => 4,
-    }
-}
-
-fn c_statement(statement: &Statement<'_>) -> abi::Statement {
-    let inner = statement.statement;
-    let (database, table) = match (statement.table, inner) {
-        (Some((_, table)), _) => (table.database.as_str(), table.table.as_str()),
-        (None, Some(inner)) => (&*inner.database, ""),
-        (None, None) => ("", ""),
-    };
-    abi::Statement {
-        struct_size: size_of::<abi::Statement>(),
-        operation: operation(statement.kind),
-        reserved: 0,
-        database: c_str(database),
-        table: c_str(table),
-        sql: c_bytes(inner.map_or(&[], |inner| &inner.sql)),
-        ddl: c_str(inner.map_or("", |inner| &inner.ddl)),
-        rows: statement.rows.map_or(0, |rows| rows.count.into()),
-        ordinal: statement.ordinal,
-        table_id: statement.table.map_or(0, |(id, _)| id),
-    }
-}
-
-fn c_columns(table: &TableDefinition) -> Vec<abi::Column> {
-    let columns = table.columns.iter().enumerate().map(|(index, column)| {
-        let flag = |there: bool, bit: u32| if there { bit } else { 0 };
-        abi::Column {
-            struct_size: size_of::<abi::Column>(),
-            name: c_str(&column.name),
-            sql_type: c_str(&column.sql_type),
-            charset: c_str(&column.charset),
-            flags: flag(table.primary_key.iter().any(|part| part.column as usize == index), abi::COLUMN_KEY)
-                | flag(column.is_binary() == Some(true), abi::COLUMN_BINARY)
-                | flag(column.generated, abi::COLUMN_GENERATED),
-            reserved: 0,
-        }
-    });
-    columns.collect()
-}
-
-fn c_value(value: Value<'_>) -> abi::Value {
-    let base = abi::Value { kind: 0, detail: 0, number: abi::Number { u: 0 }, data: b"".as_ptr(), length: 0 };
-    let signed = |kind, i| abi::Value { kind, number: abi::Number { i }, ..base };
-    let unsigned = |kind, u| abi::Value { kind, number: abi::Number { u }, ..base };
-    let real = |kind, d| abi::Value { kind, number: abi::Number { d }, ..base };
-    let bytes = |kind, bytes: &[u8]| abi::Value { kind, data: bytes.as_ptr(), length: bytes.len(), ..base };
-    match value {
-        Value::Absent => unsigned(abi::ABSENT, 0),
-        Value::Unchanged => unsigned(abi::UNCHANGED, 0),
-        Value::Null => unsigned(abi::NULL, 0),
-        Value::Int(number) => signed(abi::INT, number),
-        Value::UInt(number) => unsigned(abi::UINT, number),
-        Value::Float(number) => real(abi::FLOAT, number.into()),
-        Value::Double(number) => real(abi::DOUBLE, number),
-        Value::Decimal { packed, precision, scale } => {
-            abi::Value { detail: u32::from(precision) << 8 | u32::from(scale), ..bytes(abi::DECIMAL, packed) }
-        }
-        Value::Bit { bytes: bits, bits: count } => abi::Value { detail: count.into(), ..bytes(abi::BIT, bits) },
-        Value::Year(year) => unsigned(abi::YEAR, year.into()),
-        Value::Date(packed) => unsigned(abi::DATE, packed.into()),
-        Value::Time { us, fsp } => abi::Value { detail: fsp.into(), ..signed(abi::TIME, us) },
-        Value::DateTime { packed, fsp } => abi::Value { detail: fsp.into(), ..signed(abi::DATETIME, packed) },
-        Value::Timestamp { us, fsp } => abi::Value { detail: fsp.into(), ..signed(abi::TIMESTAMP, us) },
-        Value::String(text) => bytes(abi::STRING, text),
-        Value::Enum(member) => unsigned(abi::ENUM, member.into()),
-        Value::Set(members) => unsigned(abi::SET, members),
-        Value::Json(json) => bytes(abi::JSON, json),
-        Value::JsonDiff(diff) => bytes(abi::JSON_DIFF, diff),
-        Value::Geometry(geometry) => bytes(abi::GEOMETRY, geometry),
-        Value::Vector(vector) => bytes(abi::VECTOR, vector),
-        Value::Text(text) => bytes(abi::TEXT, text),
-        Value::Blob(blob) => bytes(abi::BLOB, blob),
+        let mut call = Call { changes: Some(Changes::new(record.rows, record.table.1)), ..Call::default() };
+        self.call_rows(EventKind::RowBefore, (transaction, statement), record, &mut call, |number, call| {
+            if let Some(changes) = &mut call.changes {
+                changed.take(number, changes);
+            }
+        })
     }
 }
 
@@ -609,11 +520,13 @@ unsafe extern "C" fn listen(
     guarded(0, || {
         // SAFETY: the caller's promise; it lives until `stop` has returned.
         let (Some(shared), Some(function)) = (unsafe { plugin.cast::<Shared>().as_ref() }, function) else { return 0 };
-        if !EventKind::ALL.iter().any(|known| *known as u32 == kind) {
-            return 0;
-        }
+        let Some(kind) = EventKind::ALL.iter().find(|known| **known as u32 == kind) else { return 0 };
         let number = shared.next.fetch_add(1, Ordering::Relaxed);
-        shared.replace(|entries| entries.push(Entry { number, kind, function, user }));
+        shared.replace(|table| {
+            if let Some(entries) = table.of.get_mut(*kind as usize) {
+                entries.push(Entry { number, function, user });
+            }
+        });
         number
     })
 }
@@ -626,10 +539,11 @@ unsafe extern "C" fn unlisten(plugin: *mut abi::Plugin, number: u64) -> i32 {
     guarded(-1, || {
         // SAFETY: the caller's promise.
         let Some(shared) = (unsafe { plugin.cast::<Shared>().as_ref() }) else { return -1 };
-        let gone = shared.replace(|entries| {
-            let before = entries.len();
-            entries.retain(|entry| entry.number != number);
-            entries.len() < before
+        let gone = shared.replace(|table| {
+            let count = |table: &Table| table.of.iter().map(Vec::len).sum::<usize>();
+            let before = count(table);
+            table.of.iter_mut().for_each(|entries| entries.retain(|entry| entry.number != number));
+            count(table) < before
         });
         if gone { 0 } else { -1 }
     })

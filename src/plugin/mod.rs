@@ -7,7 +7,7 @@
 //! channel start
 //!   begin                        one attempt at one transaction, all on one thread
 //!     statement start            a statement, or the rows of one table that one statement changed
-//!       row before …             each row: listeners in their order, each sees the changes of those before
+//!       row before …             each row: listeners in their order (each hears of all rows of a record), and sees the changes of those before
 //!       (ddl)
 //!         the target takes it
 //!       row after …
@@ -31,11 +31,13 @@ pub mod abi;
 mod host;
 mod listener;
 mod load;
+mod shape;
 mod stage;
 
 pub use host::{Host, Refused};
 pub use listener::{
-    Changes, Channel, Event, EventKind, Listener, Refusal, RowEvent, SetError, Side, Statement, Transaction,
+    ChangedRows, Changes, Channel, Event, EventKind, Listener, RecordEvent, Refusal, RowEvent, SetError, Side,
+    Statement, Transaction,
 };
 pub use load::{Level, Plugin};
 pub use stage::Stage;

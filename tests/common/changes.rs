@@ -161,12 +161,17 @@ impl Source {
 
     /// A transaction; returns its position.
     pub fn transaction(&mut self, records: Records) -> Position {
-        self.transaction_with(records, 0)
+        self.transaction_with(records, 0, Kind::Commit)
     }
 
     /// A transaction that stands alone.
     pub fn barrier(&mut self, records: Records) -> Position {
-        self.transaction_with(records, begin_flags::BARRIER)
+        self.transaction_with(records, begin_flags::BARRIER, Kind::Commit)
+    }
+
+    /// A transaction that waits for its XA decision.
+    pub fn prepared(&mut self, records: Records) -> Position {
+        self.transaction_with(records, 0, Kind::Prepared)
     }
 
     /// A chunk of a snapshot at what has been reached.
@@ -189,7 +194,7 @@ impl Source {
         self.writer.commit(Kind::Commit, &mut commit);
     }
 
-    fn transaction_with(&mut self, records: Records, flags: u64) -> Position {
+    fn transaction_with(&mut self, records: Records, flags: u64, kind: Kind) -> Position {
         let txid = Coordinate(self.at);
         let begin = Begin {
             prev: txid,
@@ -218,7 +223,7 @@ impl Source {
             },
             ..Commit::default()
         };
-        self.writer.commit(Kind::Commit, &mut commit);
+        self.writer.commit(kind, &mut commit);
         commit.position(txid)
     }
 

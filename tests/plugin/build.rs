@@ -83,10 +83,15 @@ pub struct Place {
     dir: tempfile::TempDir,
 }
 
-/// The tool, under valgrind where `make plugin-check` asks for that: then an error of memory, or a leak, is exit status 99.
+/// Whether programs run under valgrind, as `make plugin-check` asks for; that is slow.
+pub fn is_checked() -> bool {
+    std::env::var_os("RLOG_PLUGIN_VALGRIND").is_some()
+}
+
+/// The tool; under valgrind an error of memory, or a leak, is exit status 99.
 fn program(tool: &str) -> assert_cmd::Command {
     let command = rlog(tool);
-    if std::env::var_os("RLOG_PLUGIN_VALGRIND").is_none() {
+    if !is_checked() {
         return command;
     }
     let mut checked = assert_cmd::Command::new("valgrind");

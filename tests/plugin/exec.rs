@@ -1,6 +1,6 @@
 //! `--exec`: the same lines as rlog-dump, a pipe that holds back, an exit status that is heeded.
 
-use super::build::{Place, inserts, mask};
+use super::build::{Place, Ran, inserts, mask};
 use crate::common::changes::{Records, Source, table};
 
 /// Transactions, rows and statements of JSON lines.
@@ -96,4 +96,83 @@ fn the_exit_status_is_heeded() {
     assert_eq!((ran.status, rows), (80, 5_000), "{}", ran.text);
     let (ran, rows, _) = run("exec no-such-command-anywhere");
     assert_eq!((ran.status, rows < 5_000), (80, true), "{}", ran.text);
+}
+
+/// `--exec` of rlog-extract, on a log of `count` transactions of a row each.
+struct Extract {
+    place: Place,
+    _open: rusqlite::Connection,
+}
+
+impl Extract {
+    fn new(count: u32) -> Extract {
+        let place = Place::new();
+        let open = rusqlite::Connection::open(place.path("app.db")).unwrap();
+        open.execute_batch("pragma page_size = 512; pragma journal_mode = wal; pragma wal_autocheckpoint = 0; pragma synchronous = off").unwrap();
+        open.execute_batch("create table t (id integer primary key, v text)").unwrap();
+        let mut insert = open.prepare("insert into t values (?1, 'v' || ?1)").unwrap();
+        (0..count).for_each(|id| assert_eq!(insert.execute([id]).unwrap(), 1));
+        drop(insert);
+        Extract { place, _open: open }
+    }
+
+    fn run(&self, command: &str) -> Ran {
+        self.place.run("rlog-extract", b"", &["--exec", command, "app.db-wal"])
+    }
+
+    /// Rows that a stream holds, which must be one that a reader takes.
+    fn rows(&self, stream: &[u8], status: i32) -> u64 {
+        let put = self.place.run("rlog-queue", stream, &["put", "spool"]);
+        assert_eq!(put.status, status, "{}", put.text);
+        let dumped = self.place.run("rlog-dump", b"", &["--json", "spool"]).stdout;
+        lines(&String::from_utf8(dumped).unwrap()).iter().filter(|line| line.contains("\"row\"")).count() as u64
+    }
+}
+
+#[test]
+fn extract_feeds_a_process_what_it_writes() {
+    let log = Extract::new(50);
+    let plain = log.place.run("rlog-extract", b"", &["app.db-wal"]);
+    let ran = log.run("cat > lines; echo done");
+    // What the process prints is no part of the stream, which is what it is without it.
+    assert_eq!((ran.status, ran.text.as_str(), ran.stdout == plain.stdout), (0, "done\n", true), "{}", ran.text);
+    let dumped = log.place.run("rlog-dump", &plain.stdout, &["--json"]);
+    let dumped = lines(&String::from_utf8(dumped.stdout).unwrap());
+    let heard = lines(&std::fs::read_to_string(log.place.path("lines")).unwrap());
+    // Written together, they are committed together.
+    assert!(heard.len() > 150 && sorted(heard) == sorted(dumped));
+}
+
+#[test]
+fn a_process_that_refuses_ends_the_stream_and_what_it_heard_is_kept() {
+    let log = Extract::new(6_000);
+    for (command, status) in
+        [("head -n 3 > /dev/null; exit 3", 80), ("head -n 3 > /dev/null; exit 75", 75), ("kill -9 $$", 80)]
+    {
+        let ran = log.run(command);
+        assert_eq!(ran.status, status, "{command}: {}", ran.text);
+        assert!(ran.text.contains("--exec") && ran.text.contains("it has ended: "), "{}", ran.text);
+        // The reader ends as the writer did, with whole transactions.
+        let rows = log.rows(&ran.stdout, status);
+        assert!(rows < 6_000, "{command}: {rows}");
+    }
+    // It has heard enough.
+    let ran = log.run("head -n 3 > /dev/null");
+    assert_eq!((ran.status, log.rows(&ran.stdout, 0)), (0, 6_000), "{}", ran.text);
+    // What it says at the end comes too late for the stream, and is told all the same.
+    let ran = log.run("cat > /dev/null; exit 5");
+    assert_eq!((ran.status, log.rows(&ran.stdout, 0)), (80, 6_000), "{}", ran.text);
+}
+
+/// It reads ten lines, and then kills us while it holds the pipe full.
+#[test]
+fn a_process_that_does_not_read_holds_the_stream_back() {
+    let log = Extract::new(6_000);
+    let ran = log.run("head -n 10 > lines; kill -9 $PPID; exec sleep 0");
+    assert_eq!(ran.status, 128 + 9, "{}", ran.text);
+    // A stream without its end: what is whole is kept, 75.
+    let rows = log.rows(&ran.stdout, 75);
+    assert!(rows < 2_500, "{rows} transactions were written that nobody had read");
+    let ran = log.run("cat > rest");
+    assert_eq!((ran.status, log.rows(&ran.stdout, 0)), (0, 6_000), "{}", ran.text);
 }

@@ -5,6 +5,7 @@ mod common;
 
 mod abi;
 mod build;
+mod contract;
 mod exec;
 mod kills;
 mod listeners;

@@ -199,6 +199,8 @@ static void stop(void *state)
     if (probe.log) {
         fprintf(probe.log, "0 stopped at once %d\n", probe.most);
         fclose(probe.log);
+        /* Given twice, it is stopped twice, with one set of variables. */
+        probe.log = NULL;
     }
 }
 

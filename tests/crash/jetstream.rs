@@ -123,6 +123,41 @@ fn servers_and_writers_killed_under_load_lose_and_double_nothing() {
     assert!(server_kills > 0, "no server was killed");
 }
 
+/// Appliers and readers as well, while servers are killed and come back.
+#[test]
+fn put_apply_get_and_ack_at_once_lose_and_double_nothing_whoever_is_killed() {
+    let mut dice = Dice::seeded();
+    let mut campaign = crate::Campaign::new("all of a queue on JetStream", kills(8, 2));
+    let folder = tempfile::tempdir().unwrap();
+    let mut cluster = NatsCluster::start(3, "sync_interval: always", "");
+    let address = cluster.url("STREAM", "replicas=3&timeout=60s");
+    let mut round = |number: u64| super::together::Place {
+        address: address.replace("STREAM", &format!("R{number}")),
+        target: folder.path().join(format!("t{number}.db")),
+        folder: folder.path().to_owned(),
+    };
+    let (mut down, mut moments) = (None, 0);
+    let mut disturb = |dice: &mut Dice| {
+        moments += 1;
+        match moments % 6 {
+            2 => {
+                let number = dice.below(3) as usize;
+                cluster.kill_node(number);
+                down = Some(number);
+            }
+            // At most one is away at a time: a majority stays.
+            5 => {
+                if let Some(number) = down.take() {
+                    cluster.start_node(number);
+                    cluster.wait_for_leader();
+                }
+            }
+            _ => {}
+        }
+    };
+    super::together::run(&mut campaign, &mut dice, 100, &mut round, &mut disturb);
+}
+
 /// A majority that is away is 75 after the time-out, and nothing is lost by it.
 #[test]
 fn a_cluster_without_a_majority_is_away_and_comes_back() {

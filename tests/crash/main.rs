@@ -16,6 +16,7 @@ mod queue;
 mod queue_process;
 mod session;
 mod tables;
+mod together;
 
 /// Kills of one test: a slice in `make test`; in `make crash` its share, in percent, of all of RLOG_CRASH_KILLS.
 fn kills(slice: u64, percent: u64) -> u64 {

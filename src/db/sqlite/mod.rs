@@ -37,41 +37,59 @@ pub enum Access {
 }
 
 /// Opens `path` and sets it up: WAL, synchronous=FULL (read back), busy timeout, bounded cache.
+///
+/// Where somebody died before the file had its write-ahead log, a rollback journal lies beside it. SQLite's rule is that whoever comes
+/// next rolls it back, a reader too; only that a connection for reading alone cannot.
 pub fn open(path: &Path, access: Access) -> Result<rusqlite::Connection> {
     let name = path.display().to_string();
     if access != Access::Create && !path.exists() {
         return Err(Error::new(Class::NoInput, "no such database").in_file(name));
     }
+    match open_as(path, access) {
+        Err(error) if access == Access::Read && code(&error) == Some(ffi::SQLITE_READONLY_ROLLBACK) => {
+            let roll_back = rusqlite::Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE);
+            let done = roll_back.and_then(|connection| {
+                connection.busy_timeout(BUSY_TIMEOUT)?;
+                connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+            });
+            done.map_err(|error| error_of(&error).in_file(&name))?;
+            open_as(path, access)
+        }
+        other => other,
+    }
+    .map_err(|error| error_of(&error).in_file(&name))
+    .and_then(|(connection, journal, synchronous)| {
+        if journal == "wal" && synchronous == 2 {
+            return Ok(connection);
+        }
+        Err(Error::new(
+            Class::Unavailable,
+            format!("SQLite answers journal_mode={journal}, synchronous={synchronous} where wal and 2 are needed"),
+        )
+        .in_file(&name)
+        .hint("the file system must support shared memory files and locks; network file systems often do not"))
+    })
+}
+
+/// The connection, its journal mode, and how it syncs.
+fn open_as(path: &Path, access: Access) -> rusqlite::Result<(rusqlite::Connection, String, i64)> {
     let mode = match access {
         Access::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
         Access::Write => OpenFlags::SQLITE_OPEN_READ_WRITE,
         Access::Create => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
     };
-    let connection = rusqlite::Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-        .map_err(|error| error_of(&error).in_file(&name))?;
-    let set_up = || -> rusqlite::Result<(String, i64)> {
-        connection.busy_timeout(BUSY_TIMEOUT)?;
-        connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
-        // Reading the schema notices at once what is no database.
-        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
-        if access == Access::Read {
-            return Ok(("wal".to_owned(), 2));
-        }
-        let journal = connection.query_row("PRAGMA journal_mode=WAL", [], |row| row.get::<_, String>(0))?;
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        let synchronous = connection.query_row("PRAGMA synchronous", [], |row| row.get::<_, i64>(0))?;
-        Ok((journal, synchronous))
-    };
-    let (journal, synchronous) = set_up().map_err(|error| error_of(&error).in_file(&name))?;
-    if journal != "wal" || synchronous != 2 {
-        return Err(Error::new(
-            Class::Unavailable,
-            format!("SQLite answers journal_mode={journal}, synchronous={synchronous} where wal and 2 are needed"),
-        )
-        .in_file(name)
-        .hint("the file system must support shared memory files and locks; network file systems often do not"));
+    let connection = rusqlite::Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    // Reading the schema notices at once what is no database.
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+    if access == Access::Read {
+        return Ok((connection, "wal".to_owned(), 2));
     }
-    Ok(connection)
+    let journal = connection.query_row("PRAGMA journal_mode=WAL", [], |row| row.get::<_, String>(0))?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    let synchronous = connection.query_row("PRAGMA synchronous", [], |row| row.get::<_, i64>(0))?;
+    Ok((connection, journal, synchronous))
 }
 
 /// Quotes an identifier. SQLite takes any text but NUL.

@@ -6,7 +6,7 @@ use std::path::Path;
 use rlog::frame::{Begin, Commit, Coordinate, End, FrameWriter, Incarnation, Kind, StreamHeader, TableCount};
 
 use crate::common::changes::{Records, Source, table};
-use crate::common::streams::Stream;
+use crate::common::streams::{Stream, transactions};
 use crate::common::{NatsCluster, rlog, scratch, shell};
 
 /// Exit status, output and messages.
@@ -159,6 +159,69 @@ fn put_check_and_status_tell_of_a_cluster_what_it_does_not_promise() {
     assert_eq!(status, 75, "{message}");
     let (status, _, message) = queue(&["last", &cluster.url("OTHER", "")], b"");
     assert_eq!(status, 66, "{message}");
+}
+
+/// A reader is a durable consumer to NATS's own tools, which stands where the reader has acknowledged.
+#[test]
+fn the_tools_of_a_cluster_see_readers_and_how_far_behind_they_are() {
+    let cluster = NatsCluster::start(1, "", "");
+    let address = cluster.url("RLOG", "");
+    let mut stream = Stream::new();
+    for number in 1..=5 {
+        // A put each, so that each is a record of its own.
+        stream.transaction(number * 10);
+        assert_eq!(queue(&["put", &address], &stream.bytes()).0, 75);
+    }
+    let stream = stream.end();
+    assert_eq!(queue(&["put", &address], &stream).0, 0);
+    let positions: Vec<String> = transactions(&stream).iter().map(|seen| seen.position.to_string()).collect();
+    let ack = |position: &str| {
+        let (status, _, message) = queue(&["ack", &address, position, "--reader", "me"], b"");
+        assert_eq!(status, 0, "{message}");
+    };
+    let waiting = || -> Vec<(String, u64)> {
+        cluster.consumers("RLOG").into_iter().map(|(name, waiting, _)| (name, waiting)).collect()
+    };
+    let me = |waiting: u64| vec![("me@default".to_owned(), waiting)];
+    assert_eq!(waiting(), []);
+    ack("oldest");
+    // A record without transactions stands before them.
+    assert_eq!(waiting(), me(6));
+    // Back and forth, wherever the reader stands.
+    for (position, left) in [(2, 2), (4, 0), (1, 3), (3, 1)] {
+        ack(&positions[position]);
+        assert_eq!(waiting(), me(left), "{position}");
+    }
+    // Whatever somebody else does to it, the next acknowledgement puts it right, and reading never asks it.
+    cluster.publish("$JS.API.CONSUMER.DELETE.RLOG.me@default", "{}");
+    assert_eq!(waiting(), []);
+    let status = |text: &str| -> serde_json::Value { serde_json::from_str(text).unwrap() };
+    assert_eq!(status(&queue(&["status", "--json", &address], b"").1)["readers"][0]["behind"], 1);
+    ack(&positions[4]);
+    assert_eq!(waiting(), me(0));
+    // It goes with its reader.
+    assert_eq!(queue(&["reset", "--reader", "me", &address], b"").0, 0);
+    assert_eq!(waiting(), []);
+    ack(&positions[0]);
+    assert_eq!(waiting().len(), 1);
+    assert_eq!(queue(&["reset", &address], b"").0, 0);
+    assert_eq!(waiting(), []);
+}
+
+/// A stream that drops what its consumers have had, or what nobody waits for, is no queue.
+#[test]
+fn a_stream_that_forgets_by_interest_is_refused() {
+    let cluster = NatsCluster::start(1, "", "");
+    for retention in ["interest", "workqueue"] {
+        let name = format!("R_{retention}");
+        let config = format!(
+            r#"{{"name":"{name}","subjects":["rlog.{name}.frames.*","rlog.{name}.parts.*"],"retention":"{retention}","discard":"new","storage":"file","max_age":0}}"#
+        );
+        cluster.publish(&format!("$JS.API.STREAM.CREATE.{name}"), &config);
+        let (status, _, message) = queue(&["put", &cluster.url(&name, "")], &Stream::new().transaction(10).end());
+        assert_eq!(status, 78, "{message}");
+        assert!(message.contains("retention policy"), "{message}");
+    }
 }
 
 /// A source forgets what the target has committed, not what a cluster has acknowledged.

@@ -88,6 +88,41 @@ impl NatsCluster {
         self.nodes[number].monitor
     }
 
+    /// The durable consumers of a stream as a server's monitoring tells of them: name, messages that wait, and where it stands.
+    pub fn consumers(&self, stream: &str) -> Vec<(String, u64, u64)> {
+        let answer = get(self.nodes[0].monitor, "/jsz?accounts=true&streams=true&consumers=true");
+        let body = answer.split_once("\r\n\r\n").expect("an answer").1;
+        let all: serde_json::Value = serde_json::from_str(body).expect("JSON");
+        let list = |value: &serde_json::Value, name: &str| value[name].as_array().cloned().unwrap_or_default();
+        let streams =
+            list(&all, "account_details").iter().flat_map(|account| list(account, "stream_detail")).collect::<Vec<_>>();
+        let mut found = Vec::new();
+        for consumer in
+            streams.iter().filter(|found| found["name"] == stream).flat_map(|stream| list(stream, "consumer_detail"))
+        {
+            let name = consumer["name"].as_str().expect("a name").to_owned();
+            let number = |value: &serde_json::Value| value.as_u64().expect("a number");
+            found.push((name, number(&consumer["num_pending"]), number(&consumer["ack_floor"]["stream_seq"])));
+        }
+        found.sort();
+        found
+    }
+
+    /// Publishes a message, as another client of the first server would.
+    pub fn publish(&self, subject: &str, payload: &str) {
+        let mut connection = TcpStream::connect(("127.0.0.1", self.nodes[0].port)).expect("a connection");
+        let length = payload.len();
+        write!(connection, "CONNECT {{\"verbose\":false}}\r\nPUB {subject} {length}\r\n{payload}\r\nPING\r\n")
+            .expect("sent");
+        let mut answer = Vec::new();
+        while !answer.windows(4).any(|window| window == b"PONG") {
+            let mut bytes = [0; 4096];
+            let count = connection.read(&mut bytes).expect("an answer");
+            assert!(count > 0, "{}", String::from_utf8_lossy(&answer));
+            answer.extend_from_slice(&bytes[..count]);
+        }
+    }
+
     /// How many servers there are, at work or not.
     pub fn len(&self) -> usize {
         self.nodes.len()

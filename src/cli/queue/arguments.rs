@@ -63,7 +63,12 @@ pub(super) const MANUAL: Manual = Manual {
              secret stands in an address. tls=auto|required|first, tls-ca=FILE, tls-cert=FILE and tls-key=FILE are for TLS. monitor=PORT \
              is where --check asks a server for its sync_interval.\n\nWhat put has taken is stored once: each message only behind the one \
              that is known to be the last of its subject, with an id made of its coordinate and the writer's epoch. Readers check number and \
-             digest of each record besides. A writer that dies on another host keeps the channel locked for 15 seconds.\n\nA \
+             digest of each record besides. A writer that dies on another host keeps the channel locked for 15 seconds.\n\nWhat \
+             counts of a reader is its state, a message in STREAM_state: a durable consumer could neither keep what is pinned, nor be \
+             changed only as it was seen. Beside it NATS's own tools see each registered reader as a durable consumer READER@CHANNEL of \
+             STREAM, which stands where the reader has acknowledged (`nats consumer report STREAM` shows who is how many messages behind; \
+             servers from 2.14 on). Nothing reads from it: do not pull from it; one that was deleted comes back with the next acknowledgement, \
+             and a user who may not make consumers does without.\n\nA \
              server acknowledges before it has synced, unless it is set up with `sync_interval: always` (2.10.23 or later), and even then an \
              acknowledged message may be lost with the power (nats-server#7549). So the source's log is kept until the target has \
              committed: rlog-extract --confirm confirms what every registered reader has acknowledged, and nothing while none is; it goes on \

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use async_nats::jetstream::context::{CreateStreamErrorKind, GetStreamErrorKind, PublishErrorKind};
 use async_nats::jetstream::message::{PublishMessage, StreamMessage};
+use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::{self, DirectGetErrorKind, LastRawMessageErrorKind, PurgeErrorKind, Stream};
 use async_nats::jetstream::{self, Context, ErrorCode};
 use async_nats::{ConnectErrorKind, ConnectOptions};
@@ -25,6 +26,8 @@ use super::address::{NatsAddress, Tls};
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long to wait before that.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long a request may take that need not succeed.
+const ONCE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// See the module's head.
 pub(super) struct Client {
@@ -374,6 +377,13 @@ impl Client {
                 }
             }
         }
+    }
+
+    /// Makes a request of JetStream's interface once, for what need not succeed: whether it was answered well, and soon.
+    pub fn once(&self, subject: &str, payload: &serde_json::Value) -> bool {
+        let answer = self
+            .run(async { tokio::time::timeout(ONCE_TIMEOUT, self.context.request(subject.to_owned(), payload)).await });
+        matches!(answer, Ok(Ok(Response::<serde_json::Value>::Ok(_))))
     }
 
     /// What the stream is set up as now, and what it holds.

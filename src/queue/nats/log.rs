@@ -198,7 +198,12 @@ impl NatsLog {
         self.visited.iter().rev().find(|(visited, _)| *visited <= record).map_or(0, |(_, message)| *message)
     }
 
-    fn visit(&mut self, record: u64, message: u64) {
+    fn visit(&mut self, facts: &Facts, message: &StreamMessage) {
+        // One that is damaged is found out by whoever reads on.
+        if let Ok(state) = read_state(message.payload.get(facts.tail_at..).unwrap_or(&[])) {
+            self.readers.shown.saw(facts.message, state.first_sequence);
+        }
+        let (record, message) = (facts.record, facts.message);
         if self.visited.back().is_some_and(|(_, last)| *last >= message) {
             return;
         }
@@ -284,7 +289,7 @@ impl Log for NatsLog {
             ));
         };
         let facts = self.facts(&message)?;
-        self.visit(facts.record, facts.message);
+        self.visit(&facts, &message);
         self.here = Some((facts.clone(), message));
         self.part = 0;
         self.part_from = facts.parts.map_or(0, |(first, ..)| first);
@@ -337,7 +342,7 @@ impl Log for NatsLog {
             if facts.record <= after {
                 continue;
             }
-            self.visit(facts.record, facts.message);
+            self.visit(&facts, &message);
             self.part = 0;
             self.part_from = facts.parts.map_or(0, |(first, ..)| first);
             let record = facts.record;

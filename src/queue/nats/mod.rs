@@ -19,8 +19,8 @@
 //! message. Readers check the numbers and digests of records besides, so that one that stands there twice counts once, and one that is
 //! missing is found out.
 //!
-//! **Readers** keep their state as messages, not as durable consumers: those can neither step back to what a target really holds, nor
-//! keep single transactions, nor be changed only as they were seen.
+//! **Readers** keep their state as messages: a durable consumer can neither keep single transactions, nor be changed only as it was seen. What NATS's
+//! own tools see of a reader is a durable consumer beside that ([`shown`]).
 //!
 //! **Power.** Servers acknowledge before they sync, unless set up with `sync_interval: always`, and nats-server#7549 is open even then: an
 //! acknowledged record may be lost with the power. So [`Properties::ack_survives_power_loss`] is false whatever the settings,
@@ -31,13 +31,14 @@ mod check;
 mod client;
 mod lease;
 mod log;
+mod shown;
 mod state;
 mod writer;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::stream::{self, DiscardPolicy, StorageType, Stream};
+use async_nats::jetstream::stream::{self, DiscardPolicy, RetentionPolicy, StorageType, Stream};
 use serde_json::json;
 
 use crate::error::{Class, Error, Result};
@@ -134,6 +135,13 @@ fn streams(client: &Client, create: bool) -> Result<(Stream, Stream)> {
             .in_file(&address.text)
             .hint("name another stream"));
     }
+    if config.retention != RetentionPolicy::Limits {
+        return Err(Error::config(format!(
+            "the stream `{name}` forgets what its consumers have acknowledged, or have no interest in"
+        ))
+        .in_file(&address.text)
+        .hint("its retention policy must be `limits`"));
+    }
     if config.max_age != Duration::ZERO || config.discard != DiscardPolicy::New || config.max_messages_per_subject > 0 {
         return Err(Error::config(format!("the stream `{name}` may forget messages by itself"))
             .in_file(&address.text)
@@ -191,7 +199,7 @@ impl NatsQueue {
             // Another that makes it at the same time has made it.
             state::put(&client, &states, &made, &json!({}), 0)?;
         }
-        let readers = Readers { client: Arc::clone(&client), states, place: place.clone() };
+        let readers = Readers { client: Arc::clone(&client), states, place: place.clone(), shown: Arc::default() };
         Ok(NatsQueue { client, frames, readers, place })
     }
 
@@ -316,6 +324,9 @@ impl Queue for NatsQueue {
         let mut lease = Lease::take(&self.client, &self.readers.states, &self.place, lock_wait)?;
         for subject in [self.place.frames_subject(), self.place.parts_subject()] {
             self.client.purge(&self.frames, &subject, None)?;
+        }
+        for reader in self.readers.all()? {
+            self.readers.hide(&reader.name);
         }
         for subject in ["low", "reader.*"] {
             self.client.purge(&self.readers.states, &format!("{}.{subject}", self.place.state_prefix()), None)?;

@@ -13,6 +13,7 @@ use crate::sys::clock;
 use super::super::{Mark, ReaderState, fold_name};
 use super::Place;
 use super::client::{Client, Expected, Published};
+use super::shown::Shown;
 
 /// A state as it was read: its revision, 0 when it is not there.
 #[derive(Clone, Debug)]
@@ -103,6 +104,7 @@ pub(super) struct Readers {
     pub client: Arc<Client>,
     pub states: Stream,
     pub place: Place,
+    pub shown: Arc<Shown>,
 }
 
 impl Readers {
@@ -170,6 +172,7 @@ impl Readers {
             let state =
                 ReaderState { name: name.clone(), acked: Mark::default(), pins: Vec::new(), time_us: clock::now_us() };
             if self.store(&state, 0)?.is_some() {
+                self.shown.create(&self.client, &self.place, &name);
                 return Ok(state);
             }
         }
@@ -177,7 +180,14 @@ impl Readers {
 
     pub fn unregister(&self, name: &str) -> Result<()> {
         let (state, _) = self.known(name)?;
-        self.client.purge(&self.states, &self.subject(&state.name), None)
+        self.client.purge(&self.states, &self.subject(&state.name), None)?;
+        self.hide(&state.name);
+        Ok(())
+    }
+
+    /// NATS's tools need not see it any more.
+    pub fn hide(&self, name: &str) {
+        self.shown.remove(&self.client, &self.place, name);
     }
 
     /// Changes a reader's state; `change` returns whether there is anything to store.
@@ -216,6 +226,10 @@ impl Readers {
         if mark.sequence < before.acked.sequence && is_gone()? {
             self.store(&before, revision)?;
             return Err(gone());
+        }
+        if before.acked.sequence != mark.sequence {
+            let back = mark.sequence < before.acked.sequence;
+            self.shown.stand(&self.client, &self.place, &before.name, mark.sequence, back);
         }
         Ok(())
     }

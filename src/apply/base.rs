@@ -50,7 +50,7 @@ pub(super) fn leading_snapshot(
         From::Queue(address) => {
             let queue = queue::open(Arc::new(sys::Os), address, &options.channel, false)?;
             let reader = queue.reader(&queue::ReadFrom::Oldest, queue::ReadMode::ONCE)?;
-            Input::queue(reader, false, queue.name(), definitions.clone())
+            Input::queue(reader, queue.name(), definitions.clone())
         }
     };
     let mut units = Vec::new();

@@ -88,7 +88,7 @@ struct Open {
 
 enum Frames {
     Stream(Box<FrameReader<Pollable>>),
-    Queue(Box<dyn queue::Reader>, bool),
+    Queue(Box<dyn queue::Reader>),
 }
 
 /// A descriptor that is read when it is ready, so that a signal gets a word in.
@@ -158,8 +158,8 @@ impl Input {
     }
 
     /// Reads a queue.
-    pub fn queue(reader: Box<dyn queue::Reader>, follow: bool, name: String, definitions: Arc<Definitions>) -> Input {
-        Input::new(Frames::Queue(reader, follow), name, definitions)
+    pub fn queue(reader: Box<dyn queue::Reader>, name: String, definitions: Arc<Definitions>) -> Input {
+        Input::new(Frames::Queue(reader), name, definitions)
     }
 
     fn new(frames: Frames, name: String, definitions: Arc<Definitions>) -> Input {
@@ -182,7 +182,7 @@ impl Input {
     /// The queue's mark behind the last unit, if this is a queue.
     pub fn mark(&self) -> Option<queue::Mark> {
         match &self.frames {
-            Frames::Queue(reader, _) => Some(reader.mark()),
+            Frames::Queue(reader) => Some(reader.mark()),
             Frames::Stream(_) => None,
         }
     }
@@ -191,7 +191,8 @@ impl Input {
     pub fn has_more(&self) -> bool {
         match &self.frames {
             Frames::Stream(frames) => frames.has_buffered() || frames.get_ref().ready(0).unwrap_or(true),
-            Frames::Queue(reader, follow) => !follow || reader.remaining_bytes() > 0,
+            // It says by itself, without waiting, that there is no more for now.
+            Frames::Queue(_) => true,
         }
     }
 
@@ -203,7 +204,7 @@ impl Input {
                 let length = self.again.as_ref().and_then(|file| file.metadata().ok()).map(|metadata| metadata.len());
                 (at, length.map(|length| length.saturating_sub(at)))
             }
-            Frames::Queue(reader, _) => (0, Some(reader.remaining_bytes())),
+            Frames::Queue(reader) => (0, Some(reader.remaining_bytes())),
         }
     }
 
@@ -235,7 +236,7 @@ impl Input {
                         Err(error) => return Err(error.into_error(&self.name)),
                     }
                 }
-                Frames::Queue(reader, _) => match reader.next()? {
+                Frames::Queue(reader) => match reader.next()? {
                     queue::Next::Frame(frame) => (frame, self.name.as_str()),
                     queue::Next::Idle => return Ok(Unit::Idle),
                     queue::Next::End => return Ok(Unit::Finished),

@@ -94,7 +94,7 @@ pub fn preview(
             let reader = opened.reader(&reached.place(), queue::ReadMode::ONCE)?;
             let name = opened.name();
             queue = Some(opened);
-            Input::queue(reader, false, name, definitions.clone())
+            Input::queue(reader, name, definitions.clone())
         }
     };
     let mut waiting: HashMap<String, xa::Waiting> = xa::waiting(&state).into_iter().collect();

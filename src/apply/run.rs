@@ -32,6 +32,8 @@ const PRUNE_EVERY: u64 = 200;
 /// How often a range without transactions is written when nothing else is to be written. Two databases that follow each other would
 /// otherwise answer each other's state rows with state rows, as fast as they can.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+/// How often it is looked at how much input is left, for progress.
+const MEASURE_EVERY: Duration = Duration::from_millis(100);
 /// How long one step of waiting for `--delay` takes.
 const DELAY_STEP: Duration = Duration::from_millis(200);
 
@@ -106,7 +108,7 @@ pub fn run(
             };
             let name = queue.name();
             acknowledge = Some(Acknowledge::new(queue.into(), target.database(), &state, registered.acked));
-            Input::queue(reader, options.follow, name, definitions.clone())
+            Input::queue(reader, name, definitions.clone())
         }
     };
     let settings = Settings { channel: channel.to_owned(), epoch, ..options.settings.clone() };
@@ -133,6 +135,7 @@ pub fn run(
         acknowledge,
         safe: None,
         since_prune: 0,
+        measured: None,
         based: state.facts.get(facts::BASE).is_some_and(|base| base.contains(':')),
         gtid_base: state.facts.get(facts::GTID_BASE).cloned(),
         cursor: options.cursor.clone().map(Cursor::new),
@@ -226,6 +229,8 @@ pub(super) struct Run<'a> {
     /// The last place in the queue up to which everything was written, or handed to sessions at work.
     safe: Option<queue::Mark>,
     since_prune: u64,
+    /// When it was last looked at how much input is left.
+    measured: Option<Instant>,
     /// Whether the state names the coordinate at which the chain of state rows begins.
     based: bool,
     /// GTIDs that `--init` has declared as held.
@@ -764,11 +769,16 @@ impl Run<'_> {
 
     fn observe(&mut self) {
         self.summary.position = self.reached.position();
-        self.summary.input = self.input.progress();
+        // It lists the queue's files: nothing to do for each transaction.
+        if self.measured.is_none_or(|at| at.elapsed() >= MEASURE_EVERY) {
+            self.measured = Some(Instant::now());
+            self.summary.input = self.input.progress();
+        }
         self.observer.progress(&self.summary);
     }
 
     fn finish(&mut self, well: bool) -> Result<()> {
+        self.measured = None;
         if well {
             self.acknowledge(true)?;
         }

@@ -127,7 +127,7 @@ pub fn fetch(queue: &dyn Queue, waiting: &Waiting, definitions: &Arc<Definitions
         sequence => queue::ReadFrom::AfterSequence(sequence - 1),
     };
     let reader = queue.reader(&place, queue::ReadMode::ONCE)?;
-    let mut input = Input::queue(reader, false, queue.name(), definitions.clone());
+    let mut input = Input::queue(reader, queue.name(), definitions.clone());
     loop {
         match input.next()? {
             Unit::Stream(_) => {}

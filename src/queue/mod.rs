@@ -228,15 +228,13 @@ pub struct ReadMode {
     /// With `follow`: [`Next::Idle`] is returned at once when there is nothing more, and then each time that nothing came
     /// for this long.
     pub idle: Duration,
-    /// Deliver only what is synced, instead of what is written whole.
-    pub durable_only: bool,
 }
 
 impl ReadMode {
     /// Up to the end as it is now.
-    pub const ONCE: ReadMode = ReadMode { follow: false, idle: Duration::ZERO, durable_only: false };
+    pub const ONCE: ReadMode = ReadMode { follow: false, idle: Duration::ZERO };
     /// For ever; idle after half a second.
-    pub const FOLLOW: ReadMode = ReadMode { follow: true, idle: Duration::from_millis(500), durable_only: false };
+    pub const FOLLOW: ReadMode = ReadMode { follow: true, idle: Duration::from_millis(500) };
 }
 
 /// What a reader gives.

@@ -84,7 +84,7 @@ impl QueueFlow {
             (None, None) => ReadFrom::Oldest,
         };
         let mode = if follow { ReadMode::FOLLOW } else { ReadMode::ONCE };
-        let reader = queue.reader(&from, ReadMode { durable_only: true, ..mode })?;
+        let reader = queue.reader(&from, mode)?;
         Ok(QueueFlow { reader, units: 0, transactions: 0, begun: false, inside: false, done: false })
     }
 

@@ -14,6 +14,8 @@ pub enum Bug {
     PurgeUnacknowledged,
     /// A writer that was overtaken goes on.
     NoFence,
+    /// A reader's acknowledgement is kept though the unit it speaks of was not synced.
+    AckUnsynced,
 }
 
 #[cfg(any(debug_assertions, feature = "planted"))]

@@ -189,8 +189,7 @@ fn process(disk: &SimDisk, work: &Workload, told: &mut Told, bug: Bug) -> Result
 
 /// The reader's side: what was read the time before is acknowledged, so that purge always has something that it must leave.
 fn acknowledge(queue: &dyn Queue, told: &mut Told) -> Result<()> {
-    let mut reader =
-        queue.reader(&ReadFrom::Acknowledged("target".into()), ReadMode { durable_only: true, ..ReadMode::ONCE })?;
+    let mut reader = queue.reader(&ReadFrom::Acknowledged("target".into()), ReadMode::ONCE)?;
     while let Next::Frame(_) = reader.next()? {}
     let before = told.seen.replace(reader.mark());
     if let Some(mark) = before.filter(|mark| mark.sequence > 0 && mark.sequence >= told.read) {
@@ -545,4 +544,45 @@ fn a_reader_makes_room_on_a_disk_that_is_full_to_the_last_byte() {
         // There is room again, and the reserve may be kept again.
         assert!(ended.is_ok() || disk.used() < capacity, "{capacity}");
     }
+}
+
+/// A reader runs ahead of the writer's sync and acknowledges what it has read; then the power is cut.
+fn acknowledged_before_the_sync(bug: Bug) -> std::result::Result<(), String> {
+    let say = |error: Error| error.to_string();
+    let mut every = Every::new();
+    while every.more() {
+        let disk = SimDisk::new();
+        let _planting = Planting::of(bug);
+        let queue = open(&disk).map_err(say)?;
+        queue.register("target").map_err(say)?;
+        let mut stream = Stream::new();
+        let mut first = stream.transaction(10).bytes();
+        let mut second = Stream::at(stream.at).transaction(20).bytes();
+        let mut durable = |_: &Tail, _: &queue::intake::Counts| Ok(());
+        let writer = queue.writer(&WriterOptions::default()).map_err(say)?;
+        let mut intake = Intake::new(writer, Options::default(), "test", None, &mut durable);
+        intake.chunk(&mut first, 0).and_then(|()| intake.sync()).map_err(say)?;
+        intake.chunk(&mut second, 0).map_err(say)?;
+        let mut reader = queue.reader(&ReadFrom::Oldest, ReadMode::ONCE).map_err(say)?;
+        while let Next::Frame(_) = reader.next().map_err(say)? {}
+        let mark = reader.mark();
+        assert_eq!(mark.sequence, 2);
+        queue.ack("target", &mark).map_err(say)?;
+        drop(intake);
+        let after = disk.cut(&mut every);
+        let queue = open(&after).map_err(say)?;
+        let (tail, known) = (queue.tail().map_err(say)?, queue.register("target").map_err(say)?);
+        if known.acked.sequence > tail.sequence {
+            return Err(format!("acknowledged unit {}, recovered {}", known.acked.sequence, tail.sequence));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn an_acknowledgement_never_outlives_its_unit_and_without_the_sync_before_it_that_is_found() {
+    acknowledged_before_the_sync(Bug::None).unwrap();
+    let error =
+        acknowledged_before_the_sync(Bug::Planted(planted::Bug::AckUnsynced)).expect_err("AckUnsynced was not found");
+    println!("AckUnsynced is found: {error}");
 }

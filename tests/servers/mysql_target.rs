@@ -411,6 +411,8 @@ fn of_two_appliers_the_older_one_is_fenced() {
     let (mut old, settings) = session(&mut first);
     old.begin().unwrap();
     old.state(&state_row(&settings, 0, 1)).unwrap();
+    // It goes to the server with what comes first.
+    old.fact("seen", Some("once")).unwrap();
     // Whoever takes over waits for what is under way.
     let url = to.socket_url("");
     let takes_over = std::thread::spawn(move || {
@@ -422,11 +424,13 @@ fn of_two_appliers_the_older_one_is_fenced() {
     old.commit().unwrap();
     assert_eq!(takes_over.join().unwrap(), settings.epoch + 1);
     old.begin().unwrap();
-    assert_eq!(old.state(&state_row(&settings, 1, 2)).unwrap_err().cause, Cause::Fenced);
+    old.state(&state_row(&settings, 1, 2)).unwrap();
+    assert_eq!(old.commit().unwrap_err().cause, Cause::Fenced);
     old.rollback().unwrap();
     let (mut new, settings) = session(&mut first);
     new.begin().unwrap();
-    assert_eq!(new.state(&state_row(&settings, 0, 5)).unwrap_err().cause, Cause::Fenced, "applied from there already");
+    new.state(&state_row(&settings, 0, 5)).unwrap();
+    assert_eq!(new.commit().unwrap_err().cause, Cause::Fenced, "applied from there already");
     new.rollback().unwrap();
     let state = first.state("default").unwrap().unwrap();
     assert_eq!(state.applied.len(), 1);

@@ -44,6 +44,9 @@ changes nothing.
 A cut is mended by itself: push and pull connect again, after --connect-retry and then twice as long each time up to a minute, until --retry-count attempts made no
 progress. From standard input, what is not yet durable over there is kept to be sent again.
 
+push and serve read a queue as its writer writes it, not only once it is synced, as rlog-apply does. So a power cut on the sending side can leave the receiving queue ahead of its
+source: it waits, passes over what comes twice, and refuses (83) a source that has another transaction in the place of one that it holds.
+
 The receiving queue judges as rlog-queue put does: a gap (81) or a stream of another source (83) is refused, with its message. If the queue on the other side has lost what it had
 confirmed, that is refused (81) too. A stream whose writer failed ends push with that writer's exit status, once everything whole is safe.";
 

@@ -237,6 +237,8 @@ pub struct Session {
     under_way: Option<UnderWay>,
     /// What a statement that was under way came to, while nobody has asked.
     came_to: mysql::Result<()>,
+    /// Statements that go to the server with the next one.
+    ahead: Vec<Deferred>,
     /// Which family the server is of.
     pub family: Family,
     /// Its version as it tells it.
@@ -263,6 +265,7 @@ impl Session {
             conn: Some(conn),
             under_way: None,
             came_to: Ok(()),
+            ahead: Vec::new(),
             family,
             version,
             version_number,
@@ -294,9 +297,12 @@ impl Session {
         &self.name
     }
 
-    /// The connection itself, for queries that change nothing: a statement that was under way has ended then, and may have failed.
+    /// The connection itself, for queries that change nothing: a statement that was under way, or deferred, has ended then, and may have failed.
     pub fn conn(&mut self) -> &mut Conn {
         self.wait();
+        if !self.ahead.is_empty() && self.came_to.is_ok() {
+            self.came_to = self.send_deferred();
+        }
         self.conn.as_mut().expect("the thread of a statement gives the connection back")
     }
 
@@ -304,7 +310,42 @@ impl Session {
     /// returned, and this one is not run.
     pub fn run(&mut self, sql: impl AsRef<str>) -> mysql::Result<()> {
         self.finish()?;
-        execute(self.conn(), sql.as_ref())
+        let ahead = std::mem::take(&mut self.ahead);
+        match ahead.as_slice() {
+            [] => execute(self.conn(), sql.as_ref()),
+            ahead => execute_behind(self.conn(), ahead, sql.as_ref()),
+        }
+    }
+
+    /// Defers a statement without a result: it goes to the server in front of the next one and in the same packet, which saves a round trip. If it fails,
+    /// the next one has failed, with its error.
+    pub fn defer(&mut self, sql: impl Into<String>) {
+        self.ahead.push(Deferred { sql: sql.into(), claims: false });
+    }
+
+    /// As [`Session::defer`], for a statement that must affect one row: otherwise it has failed with [`TAKEN`], and if the row is there already, with
+    /// [`REPEATED`]. The statement behind it may have been executed nevertheless.
+    pub fn defer_claim(&mut self, sql: impl Into<String>) {
+        self.ahead.push(Deferred { sql: sql.into(), claims: true });
+    }
+
+    /// Sends what was deferred by itself.
+    pub fn send_deferred(&mut self) -> mysql::Result<()> {
+        let mut ahead = std::mem::take(&mut self.ahead);
+        let last = ahead.pop();
+        match (last, &mut self.conn) {
+            (Some(last), Some(conn)) if !last.claims => execute_behind(conn, &ahead, &last.sql),
+            (Some(last), Some(conn)) => {
+                ahead.push(last);
+                execute_behind(conn, &ahead, "DO 0")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes deferred statements back.
+    pub fn undefer(&mut self) {
+        self.ahead.clear();
     }
 
     /// Starts a statement without a result that is read, once the one before has ended well; it is under way when this returns. Gives back a text whose
@@ -312,6 +353,7 @@ impl Session {
     pub fn start(&mut self, sql: String) -> mysql::Result<String> {
         let spare = self.wait();
         self.finish()?;
+        self.send_deferred()?;
         let under_way = self.under_way.get_or_insert_with(UnderWay::spawn);
         if let Some(conn) = self.conn.take()
             && let Err((mut conn, sql)) = under_way.start(conn, sql)
@@ -350,6 +392,56 @@ impl Session {
     }
 }
 
+/// See [`Session::defer`].
+#[derive(Debug)]
+struct Deferred {
+    sql: String,
+    claims: bool,
+}
+
+/// Error number, not one of a server's: a deferred claim affected no row. See [`Session::defer_claim`].
+pub const TAKEN: u16 = 0xfff1;
+/// Error number, not one of a server's: the row of a deferred claim was there already.
+pub const REPEATED: u16 = 0xfff2;
+
+/// Runs statements in one packet; the server stops at the first that fails. `last` may be one, like `BINLOG`, behind which MariaDB reads no further.
+fn execute_behind(conn: &mut Conn, ahead: &[Deferred], last: &str) -> mysql::Result<()> {
+    let refused = |code, message: &str| {
+        let (state, message) = ("HY000".to_owned(), message.to_owned());
+        Err(mysql::Error::MySqlError(mysql::MySqlError { state, message, code }))
+    };
+    let mut text = String::with_capacity(ahead.iter().map(|one| one.sql.len() + 1).sum::<usize>() + last.len());
+    for one in ahead {
+        text.push_str(&one.sql);
+        text.push(';');
+    }
+    text.push_str(last);
+    let mut done = 0;
+    let outcome = (|| {
+        let mut results = conn.query_iter(&text)?;
+        loop {
+            let affected = results.affected_rows();
+            let Some(set) = results.iter() else { return Ok(()) };
+            for row in set {
+                row?;
+            }
+            if affected != 1 && ahead.get(done).is_some_and(|one| one.claims) {
+                return refused(TAKEN, "the claim affected no row");
+            }
+            done += 1;
+        }
+    })();
+    match outcome {
+        Err(error) if ahead.get(done).is_some_and(|one| one.claims) && fault_of(&error) == Fault::Duplicate => {
+            refused(REPEATED, "the claim was made before")
+        }
+        Ok(()) if done <= ahead.len() => {
+            Err(mysql::Error::IoError(std::io::Error::other("the server left out a statement of several")))
+        }
+        outcome => outcome,
+    }
+}
+
 /// What an error of the server means for whoever applies changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fault {
@@ -373,6 +465,8 @@ pub enum Fault {
     Exists,
     /// Not permitted.
     Permission,
+    /// A deferred claim failed: [`TAKEN`], [`REPEATED`].
+    Claim,
     /// No room on the server, or a limit of it.
     Full,
     /// Anything else.
@@ -394,6 +488,7 @@ pub fn fault_of(error: &mysql::Error) -> Fault {
 /// Sorts a server's error number.
 pub fn fault_of_code(code: u16) -> Fault {
     match code {
+        TAKEN | REPEATED => Fault::Claim,
         // ER_SERVER_SHUTDOWN, gone away, lost, killed (both families), idle too long.
         1053 | 2006 | 2013 | 1927 | 3169 | 4031 | 1152 | 1184 => Fault::Lost,
         1158..=1161 | 1205 | 1213 | 1020 | 1429 | 12701 | 1317 | 1969 | 3024 | 1040 | 1203 | 1180 => Fault::Retry,

@@ -1,6 +1,6 @@
 //! Registered readers, what they acknowledged, and the removal of what none of them needs.
 //!
-//! The order that no crash may break: the reader's acknowledgement is durable (its target's position was before), then the
+//! The order that no crash may break: the unit is durable, then the reader's acknowledgement of it (its target's position was before), then the
 //! low-water mark, then the oldest segment goes, and the next, then the directory is synced. A crash in between
 //! leaves segments below the mark, which the next writer removes. The last segment always stays: its head or its
 //! units are the last record.
@@ -135,9 +135,23 @@ pub(super) fn ack(channel: &Channel, name: &str, mark: &Mark) -> Result<()> {
             .in_file(channel.name())
             .hint("the target was set back too far: take a new snapshot"));
     }
+    if !planted::is(planted::Bug::AckUnsynced) {
+        sync_last_segment(channel)?;
+    }
     reader.acked = mark.clone();
     reader.time_us = clock::now_us();
     store_reader(channel, &reader)
+}
+
+/// Readers run ahead of the writer's sync. An acknowledgement that outlives its unit in a power cut would speak of whatever gets that unit's number
+/// afterwards.
+fn sync_last_segment(channel: &Channel) -> Result<()> {
+    let Some(last) = channel.held_segments()?.last().copied() else { return Ok(()) };
+    let name = segment_name(last);
+    match channel.dir.open(&name, Access::Read).and_then(|file| file.sync()) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(channel.io(&name, error)),
+        _ => Ok(()),
+    }
 }
 
 pub(super) fn pin(channel: &Channel, name: &str, sequence: u64, keep: bool) -> Result<()> {

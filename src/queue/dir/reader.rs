@@ -14,11 +14,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::error::{Class, Error, Result};
 use crate::frame::{
     Begin, Checker, Commit, Coordinate, Frame, FrameError, FrameWriter, HEADER_LEN, Header, Kind, Position,
-    StreamHeader, Watermark,
+    StreamHeader,
 };
 use crate::sys::vfs::Watch;
 
@@ -26,6 +27,9 @@ use super::super::{Mark, Next, ReadFrom, ReadMode, Reader, Tail};
 use super::channel::{Channel, segment_name};
 use super::purge;
 use super::segment::{self, Head, ReadError, Window};
+
+/// How often a reader that follows compares the file's length with what the writer noted.
+const CHECK_EVERY: Duration = Duration::from_millis(200);
 
 /// A reader.
 #[derive(Debug)]
@@ -43,6 +47,8 @@ pub(super) struct DirReader {
     told_idle: bool,
     /// Whether to begin with the first segment as soon as there is one.
     begin: bool,
+    /// When the last segment's length was compared with the writer's note.
+    checked: Option<Instant>,
 }
 
 /// A segment that is being read.
@@ -60,9 +66,6 @@ struct Place {
     sealed: Option<u64>,
     /// Reading ends there, if reading has an end and this is the last segment.
     end: Option<u64>,
-    /// What watermarks vouch for, of those found up to `ahead`.
-    synced: u64,
-    ahead: u64,
     /// Units up to this number were delivered before.
     skip_to: u64,
     /// What stands between `at` and `whole` was discarded: only definitions and stream headers in it count.
@@ -83,8 +86,6 @@ impl Place {
             scanned: start,
             sealed: None,
             end: None,
-            synced: start,
-            ahead: start,
             skip_to: 0,
             void: false,
             head,
@@ -103,7 +104,6 @@ impl Place {
         }
         place.whole = place.at;
         place.scanned = place.at;
-        place.ahead = place.at;
         Ok(Some(place))
     }
 
@@ -112,7 +112,7 @@ impl Place {
     }
 
     /// Goes ahead by headers until a unit's end is found or there is no more for now. Returns whether one was found.
-    fn scan(&mut self, durable_only: bool) -> Result<bool, ReadError> {
+    fn scan(&mut self) -> Result<bool, ReadError> {
         loop {
             if self.scanned >= self.limit() {
                 return Ok(false);
@@ -132,9 +132,6 @@ impl Place {
                 Ok(None) => return Ok(false),
                 Err(error) => return self.not_yet(self.scanned, error).map(|()| false),
             }
-            if durable_only && self.sealed.is_none() && !self.is_synced(end)? {
-                return Ok(false);
-            }
             self.scanned = end;
             self.whole = end;
             self.void = kind == Some(Kind::Discard);
@@ -151,25 +148,6 @@ impl Place {
         }
     }
 
-    /// Whether a watermark vouches for the bytes up to `end`; watermarks stand behind what they vouch for.
-    fn is_synced(&mut self, end: u64) -> Result<bool, ReadError> {
-        self.ahead = self.ahead.max(end);
-        while self.synced < end {
-            let Some((kind, next)) = self.look(self.ahead)? else { return Ok(false) };
-            if kind == Some(Kind::Watermark) {
-                match self.window.frame(self.ahead, Some(self.head.salt)) {
-                    Ok(Some((frame, _))) => {
-                        self.synced = self.synced.max(Watermark::decode(frame.payload, self.ahead)?.synced);
-                    }
-                    Ok(None) => return Ok(false),
-                    Err(error) => return self.not_yet(self.ahead, error).map(|()| false),
-                }
-            }
-            self.ahead = next;
-        }
-        Ok(true)
-    }
-
     /// A bad frame: damage when anything vouches for its bytes, else a write in progress, or torn.
     fn not_yet(&mut self, at: u64, error: ReadError) -> Result<(), ReadError> {
         let ReadError::Frame(_) = &error else { return Err(error) };
@@ -177,7 +155,7 @@ impl Place {
             return Err(error);
         }
         let behind = segment::watermarks_behind(&mut self.window, self.head.salt, at)?;
-        if at < self.synced.max(behind) { Err(error) } else { Ok(()) }
+        if at < behind { Err(error) } else { Ok(()) }
     }
 }
 
@@ -217,6 +195,7 @@ impl DirReader {
             watch,
             told_idle: false,
             begin: false,
+            checked: None,
         };
         if !mode.follow {
             reader.pinned = Some(reader.end()?);
@@ -409,7 +388,7 @@ impl DirReader {
             if self.here.is_none() && !self.begin_reading()? {
                 return Ok(false);
             }
-            let (pinned, durable_only) = (self.pinned, self.mode.durable_only);
+            let pinned = self.pinned;
             let Some(here) = &mut self.here else { return Ok(false) };
             if here.at < here.whole {
                 return Ok(true);
@@ -422,16 +401,8 @@ impl DirReader {
                 }
                 here.end = (number == last).then_some(length);
             }
-            if here.scan(durable_only).map_err(|error| error.named(&self.channel, number))? {
+            if here.scan().map_err(|error| error.named(&self.channel, number))? {
                 continue;
-            }
-            if durable_only {
-                // A writer that closed left no watermark, but a note.
-                let state = self.channel.writer_state()?;
-                if state.segment == number && state.length > here.synced {
-                    here.synced = state.length;
-                    continue;
-                }
             }
             if pinned.is_some_and(|(last, _)| number == last) {
                 self.check_length()?;
@@ -462,6 +433,10 @@ impl DirReader {
     /// The last segment must not be shorter than what the writer noted as durable. A reader whose end was fixed before the writer
     /// wrote on reads less of it than the note says, and nothing is wrong.
     fn check_length(&mut self) -> Result<()> {
+        if self.mode.follow && self.checked.is_some_and(|at| at.elapsed() < CHECK_EVERY) {
+            return Ok(());
+        }
+        self.checked = Some(Instant::now());
         let Some(here) = &self.here else { return Ok(()) };
         let (number, name) = (here.number, segment_name(here.number));
         let state = self.channel.writer_state()?;
@@ -582,6 +557,15 @@ impl Reader for DirReader {
                 self.first_at += frame.total_len();
                 return Ok(Next::Frame(frame));
             }
+            // What was written since the last look is what the watch tells of: looking twice would only cost time.
+            if self.told_idle && !waited {
+                waited = true;
+                let idle = self.mode.idle;
+                match &mut self.watch {
+                    Some(watch) => watch.wait(idle).map_err(|error| self.channel.io("", error))?,
+                    None => std::thread::sleep(idle),
+                }
+            }
             if self.step()? {
                 // What begin_reading() prepared comes before what it found.
                 if self.first_at < self.first.len() {
@@ -596,16 +580,8 @@ impl Reader for DirReader {
                 return Ok(Next::End);
             }
             // At first it is only told, so that the caller can send on what it has gathered.
-            if waited || !self.told_idle {
-                self.told_idle = true;
-                return Ok(Next::Idle);
-            }
-            waited = true;
-            let idle = self.mode.idle;
-            match &mut self.watch {
-                Some(watch) => watch.wait(idle).map_err(|error| self.channel.io("", error))?,
-                None => std::thread::sleep(idle),
-            }
+            self.told_idle = true;
+            return Ok(Next::Idle);
         }
     }
 

@@ -14,7 +14,7 @@ use super::plan::Plan;
 use super::{create, ddl, exact, state, statement};
 use crate::db::mysql::binlog_statement::{self, Change, Events};
 use crate::db::mysql::catalog::read_table;
-use crate::db::mysql::connect::{Fault, fault_of, server_error};
+use crate::db::mysql::connect::{Fault, TAKEN, fault_of, server_error};
 use crate::db::mysql::{Connector, Family, Session};
 use crate::error::{Class, Error};
 use crate::event::{RecordKind, Row, Rows, RowsOp, Statement, Value};
@@ -478,7 +478,7 @@ impl MySqlSession {
     /// Begins the server's transaction if it has not begun.
     fn ensure_open(&mut self) -> Outcome {
         if !self.in_transaction {
-            self.run("BEGIN").map_err(|error| failure(error, "BEGIN"))?;
+            self.session.defer("BEGIN");
             self.in_transaction = true;
         }
         Ok(())
@@ -521,9 +521,11 @@ impl MySqlSession {
 
     /// COMMIT or ROLLBACK. Whether a commit that got no answer happened is for the state to say.
     pub(super) fn end_transaction(&mut self, how: &str) -> Outcome {
-        self.in_transaction = false;
         self.state_row = None;
-        self.run(how).map_err(|error| failure(error, how))
+        // What goes with a COMMIT may fail, and leaves the transaction open.
+        self.run(how).map_err(|error| failure(error, how))?;
+        self.in_transaction = false;
+        Ok(())
     }
 }
 
@@ -547,7 +549,8 @@ impl target::Session for MySqlSession {
         self.ensure_open()?;
         self.origins = row.origins.join(" ");
         self.dirty = false;
-        self.insert_state(row)?;
+        // Goes with the first change; whether it holds is known before COMMIT is sent.
+        self.session.defer_claim(state::insert_sql(row));
         self.state_row = Some(row.clone());
         Ok(())
     }
@@ -701,7 +704,11 @@ impl target::Session for MySqlSession {
         }
         let empty = Batch::new(self.session.family);
         let mut batch = std::mem::replace(&mut self.batch, empty);
-        let result = self.send_tables(&batch, Part::Free).and_then(|()| self.settle());
+        // The turn to commit comes sooner when the state row is there already.
+        let result = self
+            .send_tables(&batch, Part::Free)
+            .and_then(|()| self.settle())
+            .and_then(|()| self.session.send_deferred().map_err(|error| failure(error, "the state row")));
         batch.apart = true;
         self.batch = batch;
         result.map(|()| true)
@@ -721,7 +728,8 @@ impl target::Session for MySqlSession {
         self.batch.clear();
         // Nobody asks any more how it went.
         let _ = self.session.finish();
-        match self.in_transaction {
+        self.session.undefer();
+        match std::mem::take(&mut self.in_transaction) {
             true => self.end_transaction("ROLLBACK"),
             false => Ok(()),
         }
@@ -750,6 +758,10 @@ pub(super) fn failure(error: mysql::Error, doing: &str) -> Failure {
         _ => None,
     };
     let cause = match fault_of(&error) {
+        Fault::Claim if code == Some(u32::from(TAKEN)) => {
+            return fenced("another rlog-apply has taken this channel over");
+        }
+        Fault::Claim => return fenced("another rlog-apply has applied from this position already"),
         Fault::Lost => Cause::Lost,
         Fault::Retry => Cause::Retry,
         Fault::Duplicate => Cause::Conflict(ConflictClass::DuplicateKey),

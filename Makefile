@@ -69,7 +69,7 @@ crash: servers tools
 
 plugin-check: tools
 	.ci/tools valgrind:valgrind
-	RLOG_PLUGIN_VALGRIND=1 $(CARGO) test --locked --test plugin -- listeners:: streams:: kills::
+	RLOG_PLUGIN_VALGRIND=1 $(CARGO) test --locked --test plugin -- listeners:: streams:: kills:: contract::
 
 # Not through `build`, so that `sudo make install` after `make build` needs no compiler for root.
 $(PROGRAMS:%=$(BUILT)/%):

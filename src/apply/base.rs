@@ -8,7 +8,7 @@ use super::options::{From, Init, Options};
 use super::state::facts;
 use super::tables::Definitions;
 use crate::error::{Class, Error, Result};
-use crate::frame::PositionSpec;
+use crate::frame::{Kind, PositionSpec};
 use crate::queue;
 use crate::sys;
 use crate::target::Target;
@@ -34,6 +34,34 @@ pub(super) fn base_of(target: &mut dyn Target, init: &Init) -> Result<Vec<(&'sta
             "--init takes `empty`, a position as rlog prints it, FILE:OFFSET as the server prints it, or GTIDs",
         )),
     }
+}
+
+/// The queue that must hold everything, since `--init empty` says that the target has nothing. `--init oldest` takes what there is.
+pub(super) fn beginning<'a>(from: &'a From, init: &Init) -> Option<&'a queue::Address> {
+    match (from, init) {
+        (From::Queue(address), Init::Empty) => Some(address),
+        _ => None,
+    }
+}
+
+/// Refuses a queue whose beginning was purged: a target that begins with the rest would be wrong, and nobody would be told. A snapshot is a beginning.
+pub(super) fn held_from_the_beginning(address: &queue::Address, channel: &str) -> Result<()> {
+    let queue = queue::open(Arc::new(sys::Os), address, channel, false)?;
+    let first = queue.status()?.first_sequence;
+    if first <= 1 {
+        return Ok(());
+    }
+    let mut reader = queue.reader(&queue::ReadFrom::Oldest, queue::ReadMode::ONCE)?;
+    while let queue::Next::Frame(frame) = reader.next()? {
+        match frame.kind() {
+            Some(Kind::SnapshotBegin) => return Ok(()),
+            Some(Kind::Stream | Kind::Definition) | None => {}
+            Some(_) => break,
+        }
+    }
+    Err(Error::new(Class::Gap, format!("--init empty, but the queue does not hold its beginning: the {} units before were purged", first - 1))
+        .in_file(queue.name())
+        .hint("take a new snapshot (`rlog-extract --resnapshot`), or say what the target holds with --init POSITION; --init oldest begins with what is there"))
 }
 
 /// Without state and `--init`, only a stream that begins with a snapshot says what the base is.

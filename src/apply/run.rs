@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::acknowledge::Acknowledge;
-use super::base::{aborted, base_of, leading_snapshot};
+use super::base::{aborted, base_of, beginning, held_from_the_beginning, leading_snapshot};
 use super::batch::{Batch, server_origin};
 use super::cursor::Cursor;
 use super::dead_letter::DeadLetters;
@@ -55,10 +55,14 @@ pub fn run(
     }
     let definitions = Arc::new(Definitions::new(options.rules.clone()));
     let mut peeked = Vec::new();
-    let mut input = None;
+    let (mut input, mut begins) = (None, None);
     if target.state(channel)?.is_none() {
         let base = match &options.init {
-            Some(init) => base_of(target, init)?,
+            Some(init) => {
+                begins = beginning(from, init);
+                begins.map_or(Ok(()), |address| held_from_the_beginning(address, channel))?;
+                base_of(target, init)?
+            }
             None => {
                 let (opened, units) = leading_snapshot(target, from, options, &definitions, stop)?;
                 // A pipe cannot be read twice; a queue is read again once its reader is registered.
@@ -94,6 +98,8 @@ pub fn run(
         (None, From::Queue(address)) => {
             let queue = queue::open(Arc::new(sys::Os), address, channel, false)?;
             let registered = queue.register(&uuid)?;
+            // What was purged while we were not registered yet.
+            begins.map_or(Ok(()), |address| held_from_the_beginning(address, channel))?;
             xa::reconcile(&*queue, &uuid, &registered.pins, &state)?;
             let loading = state.facts.contains_key(facts::LOADING);
             let place = if loading { queue::ReadFrom::Oldest } else { reached.place() };

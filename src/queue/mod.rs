@@ -407,6 +407,10 @@ pub fn channels(vfs: Arc<dyn Vfs>, address: &Address) -> Result<Vec<String>> {
     }
 }
 
+/// Whoever only looks at a channel (`status`, `last`, `verify`) tries its writer's lock and so holds it for an instant. A writer waits at least so long, or it
+/// would end because somebody had a look.
+const LOOK_WAIT: std::time::Duration = std::time::Duration::from_millis(250);
+
 /// Folds and checks the name of a channel or reader: lower case, `[a-z0-9_-]{1,63}`, so that it never is a path.
 pub fn fold_name(what: &str, name: &str) -> Result<String> {
     let folded = name.to_ascii_lowercase();

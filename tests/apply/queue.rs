@@ -10,7 +10,7 @@ use rlog::queue::Queue;
 use rlog::queue::dir::DirQueue;
 
 use crate::common::changes::{Records, Source, table};
-use crate::common::rlog;
+use crate::common::{rlog, scratch, shell};
 use crate::once::Place;
 
 fn put(place: &Place, stream: &[u8]) -> PathBuf {
@@ -335,4 +335,38 @@ fn a_delayed_channel_stays_behind_and_acknowledges_only_what_it_applied() {
         place.query("select count(*) from rlog_applied where applied_time_us < source_time_us + 3000000"),
         ["0"]
     );
+}
+
+/// Another target of a queue that one before it has used up.
+#[test]
+fn a_target_that_begins_empty_is_refused_a_queue_without_its_beginning() {
+    let place = scratch();
+    let (t, mut source) = (table("shop", "t"), Source::new());
+    for id in 0..60 {
+        source.transaction(Records::default().insert(&t, (id, Some("x"))));
+    }
+    std::fs::write(place.path().join("one"), source.end()).unwrap();
+    for id in 60..63 {
+        source.transaction(Records::default().insert(&t, (id, Some("x"))));
+    }
+    std::fs::write(place.path().join("two"), source.end()).unwrap();
+    for queue in ["sqlite:q.db", "dir:spool"] {
+        let run = |script: &str, wanted: i32| {
+            let output = shell(script).current_dir(place.path()).args([queue]).output().unwrap();
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(wanted), "{queue}: {script}: {text}");
+            text
+        };
+        run("rm -f *.db*; rlog-queue put --segment-size 4K \"$1\" < one", 0);
+        run("rlog-apply run --from \"$1\" --init empty --create-tables sqlite:first.db", 0);
+        run("rlog-queue put --segment-size 4K \"$1\" < two && rlog-queue purge \"$1\"", 0);
+        let refused = run("rlog-apply run --from \"$1\" --init empty --create-tables sqlite:second.db", 81);
+        assert!(refused.contains("units before were purged") && refused.contains("--resnapshot"), "{refused}");
+        // It was not registered, and nothing was written: what is said next counts.
+        run("rlog-queue status \"$1\" | grep -c '^reader ' | grep -qx 1", 0);
+        run("rlog-apply run --from \"$1\" --init oldest --create-tables sqlite:second.db", 0);
+        let second = rusqlite::Connection::open(place.path().join("second.db")).unwrap();
+        let rows: i64 = second.query_row("select count(*) from t", [], |row| row.get(0)).unwrap();
+        assert!((3..63).contains(&rows), "{queue}: {rows}");
+    }
 }

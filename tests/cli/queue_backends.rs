@@ -179,9 +179,7 @@ fn the_tools_of_a_cluster_see_readers_and_how_far_behind_they_are() {
         let (status, _, message) = queue(&["ack", &address, position, "--reader", "me"], b"");
         assert_eq!(status, 0, "{message}");
     };
-    let waiting = || -> Vec<(String, u64)> {
-        cluster.consumers("RLOG").into_iter().map(|(name, waiting, _)| (name, waiting)).collect()
-    };
+    let waiting = || cluster.consumers("RLOG");
     let me = |waiting: u64| vec![("me@default".to_owned(), waiting)];
     assert_eq!(waiting(), []);
     ack("oldest");
@@ -249,6 +247,54 @@ fn what_may_be_forgotten_follows_the_readers_where_an_acknowledgement_is_not_dur
         opened.ack("two", &rlog::queue::Mark { sequence: 2, position: tail.clone() }).unwrap();
         assert_eq!(forgettable(), Some(tail.end), "{address}");
     }
+}
+
+/// The last message is lost after it was acknowledged to put, and the application has checkpointed its log away: the source's state is kept
+/// until targets have committed, and so what was lost is told again. A directory would have let it go.
+#[test]
+fn what_a_cluster_loses_after_it_was_acknowledged_the_source_still_has() {
+    let cluster = NatsCluster::start(1, "", "");
+    let folder = scratch();
+    let app = rusqlite::Connection::open(folder.path().join("app.db")).unwrap();
+    app.execute_batch(
+        "pragma journal_mode = wal; create table t (id integer primary key, v text); insert into t values (1, 'a')",
+    )
+    .unwrap();
+    let run = |script: &str, wanted: i32| {
+        let output = shell(script).current_dir(folder.path()).arg(cluster.url("RLOG", "")).output().unwrap();
+        assert_eq!(output.status.code(), Some(wanted), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let extract = "rlog-extract -q --snapshot --shadow s --confirm \"$1\" sqlite:app.db | rlog-queue put \"$1\"; rlog-queue last \"$1\"";
+    let before = run(extract, 0);
+    app.execute_batch("insert into t values (2, 'b'); pragma wal_checkpoint(truncate)").unwrap();
+    assert_ne!(run(extract, 0), before);
+    cluster.lose_last("RLOG");
+    assert_eq!(run("rlog-queue last \"$1\"", 0), before);
+    app.execute_batch("insert into t values (3, 'c'); pragma wal_checkpoint(truncate)").unwrap();
+    run(extract, 0);
+    run("rlog-apply run -q --from \"$1\" --init empty --create-tables sqlite:t.db", 0);
+    let target = rusqlite::Connection::open(folder.path().join("t.db")).unwrap();
+    let rows: String = target.query_row("select group_concat(id || v) from t", [], |row| row.get(0)).unwrap();
+    assert_eq!(rows, "1a,2b,3c");
+    // Only now that it is applied may it be forgotten; nothing comes twice.
+    app.execute_batch("insert into t values (4, 'd')").unwrap();
+    run(extract, 0);
+    run("rlog-apply run -q --from \"$1\" sqlite:t.db", 0);
+    let rows: String = target.query_row("select group_concat(id || v) from t", [], |row| row.get(0)).unwrap();
+    assert_eq!(rows, "1a,2b,3c,4d");
+}
+
+#[test]
+fn a_stream_that_is_full_says_so() {
+    let cluster = NatsCluster::start(1, "", "");
+    let mut stream = Stream::new();
+    (0..8).for_each(|_| {
+        stream.transaction(200_000);
+    });
+    let (status, _, message) = queue(&["put", &cluster.url("RLOG", "max-bytes=600000&timeout=1")], &stream.end());
+    assert_eq!(status, 75, "{message}");
+    assert!(message.contains("no room in the stream") && message.contains("purge"), "{message}");
 }
 
 /// A file of its owner's alone.

@@ -88,24 +88,32 @@ impl NatsCluster {
         self.nodes[number].monitor
     }
 
-    /// The durable consumers of a stream as a server's monitoring tells of them: name, messages that wait, and where it stands.
-    pub fn consumers(&self, stream: &str) -> Vec<(String, u64, u64)> {
+    /// What a server's monitoring tells of a stream.
+    fn stream(&self, stream: &str) -> serde_json::Value {
         let answer = get(self.nodes[0].monitor, "/jsz?accounts=true&streams=true&consumers=true");
         let body = answer.split_once("\r\n\r\n").expect("an answer").1;
         let all: serde_json::Value = serde_json::from_str(body).expect("JSON");
-        let list = |value: &serde_json::Value, name: &str| value[name].as_array().cloned().unwrap_or_default();
-        let streams =
-            list(&all, "account_details").iter().flat_map(|account| list(account, "stream_detail")).collect::<Vec<_>>();
-        let mut found = Vec::new();
-        for consumer in
-            streams.iter().filter(|found| found["name"] == stream).flat_map(|stream| list(stream, "consumer_detail"))
-        {
+        let of = |account: &serde_json::Value| account["stream_detail"].as_array().cloned().unwrap_or_default();
+        let mut streams = all["account_details"].as_array().expect("accounts").iter().flat_map(of);
+        streams.find(|found| found["name"] == stream).expect("the stream")
+    }
+
+    /// The durable consumers of a stream: name, and messages that wait.
+    pub fn consumers(&self, stream: &str) -> Vec<(String, u64)> {
+        let list = self.stream(stream)["consumer_detail"].as_array().cloned().unwrap_or_default();
+        let of = |consumer: &serde_json::Value| {
             let name = consumer["name"].as_str().expect("a name").to_owned();
-            let number = |value: &serde_json::Value| value.as_u64().expect("a number");
-            found.push((name, number(&consumer["num_pending"]), number(&consumer["ack_floor"]["stream_seq"])));
-        }
+            (name, consumer["num_pending"].as_u64().expect("a number"))
+        };
+        let mut found: Vec<(String, u64)> = list.iter().map(of).collect();
         found.sort();
         found
+    }
+
+    /// Removes the last message of a stream, as a cluster does that loses what it had acknowledged.
+    pub fn lose_last(&self, stream: &str) {
+        let last = self.stream(stream)["state"]["last_seq"].as_u64().expect("a number");
+        self.publish(&format!("$JS.API.STREAM.MSG.DELETE.{stream}"), &format!("{{\"seq\":{last}}}"));
     }
 
     /// Publishes a message, as another client of the first server would.

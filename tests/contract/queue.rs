@@ -596,6 +596,32 @@ pub fn one_writer_at_a_time<B: Backend>() {
     queue.writer(&small()).unwrap();
 }
 
+/// Status and last may be asked for at any time: whoever writes does not end because somebody has a look.
+pub fn who_only_looks_keeps_no_writer_out<B: Backend>() {
+    let place = B::new();
+    let queue = place.open("default");
+    put(&*queue, &Stream::new().transaction(10).end()).unwrap();
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            let looking = place.open("default");
+            let is_over = &is_over;
+            scope.spawn(move || {
+                while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                    looking.status().unwrap();
+                }
+            });
+        }
+        let started = std::time::Instant::now();
+        let mut opened = Vec::new();
+        while opened.len() < 10 || started.elapsed() < Duration::from_secs(1) {
+            opened.push(queue.writer(&small()).map(drop));
+        }
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        opened.into_iter().for_each(Result::unwrap);
+    });
+}
+
 pub fn reset_forgets_a_channel_and_no_other<B: Backend>() {
     let place = B::new();
     let (queue, other) = (place.open("default"), place.open("other"));
@@ -623,11 +649,13 @@ pub fn a_space_limit_waits_for_the_readers_and_drops_nothing<B: Backend>() {
     let options = intake::Options { space_limit: Some(10_000), ..intake::Options::default() };
     let mode = ReadMode { follow: true, idle: Duration::from_millis(2) };
     let (reader_queue, writer_queue) = (place.open("default"), place.open("default"));
+    let (failed, stop) = (std::sync::atomic::AtomicBool::new(false), std::sync::atomic::Ordering::Relaxed);
+    let has_failed = &failed;
     std::thread::scope(|scope| {
         let reading = scope.spawn(move || {
             let mut reader = reader_queue.reader(&ReadFrom::Oldest, mode).unwrap();
             let (mut fold, mut waited) = (Fold::default(), false);
-            while fold.seen.len() < 30 {
+            while fold.seen.len() < 30 && !has_failed.load(stop) {
                 match reader.next().unwrap() {
                     Next::Frame(frame) => fold.frame(&frame),
                     // Room is made only for a writer that says it waits.
@@ -640,7 +668,10 @@ pub fn a_space_limit_waits_for_the_readers_and_drops_nothing<B: Backend>() {
             }
             (fold, waited)
         });
-        put_with(&*writer_queue, &bytes, &options).unwrap();
+        let put = put_with(&*writer_queue, &bytes, &options);
+        // Or the reader would wait for ever.
+        failed.store(put.is_err(), stop);
+        put.unwrap();
         let (fold, waited) = reading.join().unwrap();
         assert_eq!(fold.seen, transactions(&bytes));
         assert!(waited, "status did not tell why");
@@ -761,6 +792,7 @@ macro_rules! queue_contract {
             readers_have_positions_of_their_own_and_purge_keeps_what_the_slowest_needs,
             channels_are_apart_and_their_names_are_folded_and_never_paths,
             one_writer_at_a_time,
+            who_only_looks_keeps_no_writer_out,
             reset_forgets_a_channel_and_no_other,
             a_space_limit_waits_for_the_readers_and_drops_nothing,
             a_transaction_larger_than_the_space_limit_enters_an_empty_queue,

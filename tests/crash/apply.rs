@@ -33,17 +33,14 @@ pub fn stream(transactions: i32) -> Vec<u8> {
 }
 
 pub fn spawn(from: &Path, target: &str, options: &[&str]) -> Child {
-    let program = rlog("rlog-apply").get_program().to_owned();
-    Command::new(program)
-        .args(["run", "--from"])
-        .arg(from)
-        .args(["--init", "empty", "--create-tables"])
-        .args(options)
-        .arg(target)
-        .env_remove("RLOG_CONFIG")
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
+    command(from, target, options).stderr(Stdio::null()).spawn().unwrap()
+}
+
+pub fn command(from: &Path, target: &str, options: &[&str]) -> Command {
+    let mut command = Command::new(rlog("rlog-apply").get_program());
+    command.args(["run", "--from"]).arg(from).args(["--init", "empty", "--create-tables"]).args(options).arg(target);
+    command.env_remove("RLOG_CONFIG");
+    command
 }
 
 /// Everything that is applied is applied exactly once, and in the source's order.

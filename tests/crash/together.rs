@@ -13,7 +13,7 @@ use rlog::frame::FrameReader;
 use super::apply;
 use super::queue_process::QUEUE;
 use crate::common::streams::{Fold, Seen, transactions};
-use crate::{Campaign, Dice};
+use crate::{Campaign, Dice, kills};
 
 /// How long a round may take: something that waits for ever is a finding, too.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -35,6 +35,7 @@ struct Round<'a> {
     put: Option<(Child, std::thread::JoinHandle<()>)>,
     is_put: bool,
     is_registered: bool,
+    is_shared: bool,
     applier: Option<Child>,
     reader: Option<Child>,
     /// What is acknowledged for certain, and what was told; in between an acknowledgement was killed.
@@ -92,7 +93,7 @@ impl Round<'_> {
             };
             self.put = Some((child, std::thread::spawn(feed)));
         }
-        // Both need a queue; and who is registered late has missed what the others have had.
+        // Both need a queue.
         if !self.is_registered {
             let registered =
                 queue(&["ack", address, "oldest", "--reader", "r"]).stderr(Stdio::null()).status().unwrap();
@@ -104,9 +105,15 @@ impl Round<'_> {
         if self.applier.is_none() {
             let target = format!("sqlite:{}", self.place.target.display());
             let options = ["--follow", "--lock-wait", "60s", "--batch", "5"];
-            self.applier = Some(apply::spawn(Path::new(address), &target, &options));
+            self.applier = Some(apply::command(Path::new(address), &target, &options).spawn().unwrap());
         }
-        if self.reader.is_none() {
+        // Who is registered late has missed what the others have had.
+        if !self.is_shared {
+            let status = queue(&["status", "--json", address]).stdout(Stdio::piped()).output().unwrap();
+            let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap_or_default();
+            self.is_shared = status["readers"].as_array().is_some_and(|readers| readers.len() == 2);
+        }
+        if self.reader.is_none() && self.is_shared {
             let output = File::create(self.output()).unwrap();
             self.reader = Some(queue(&["get", "--follow", "--reader", "r", address]).stdout(output).spawn().unwrap());
         }
@@ -219,6 +226,7 @@ pub fn run(
             put: None,
             is_put: false,
             is_registered: false,
+            is_shared: false,
             applier: None,
             reader: None,
             acked: 0,
@@ -266,4 +274,17 @@ pub fn run(
         assert!(queue(&["verify", &place.address]).status().unwrap().success(), "round {number}");
     }
     campaign.report();
+}
+
+#[test]
+fn put_apply_get_and_ack_of_a_directory_at_once_lose_and_double_nothing_whoever_is_killed() {
+    let mut dice = Dice::seeded();
+    let mut campaign = Campaign::new("all of a queue in a directory", kills(24, 4));
+    let folder = tempfile::tempdir().unwrap();
+    let mut place = |number: u64| Place {
+        address: folder.path().join(format!("q{number}")).display().to_string(),
+        target: folder.path().join(format!("t{number}.db")),
+        folder: folder.path().to_owned(),
+    };
+    run(&mut campaign, &mut dice, 200, &mut place, &mut |_| {});
 }

@@ -82,8 +82,16 @@ fn a_veto_with_several_workers_keeps_all_before_it_and_nothing_behind() {
     let place = Place::new();
     // Each attempt is refused: with workers, for the batch by one session, and alone.
     let plugin = c("refuse", "tests/plugin/refuse.c", &[]);
-    let (status, text) = apply(&place, &source, &target, &[&format!("--plugin={}:200", plugin.display())]);
+    let listener = format!("--plugin={}:log={};", probe().display(), place.show("log"));
+    let (status, text) = apply(&place, &source, &target, &[&listener, &format!("--plugin={}:200", plugin.display())]);
     assert_eq!(status, 80, "{text}");
+    // What went wrong in a worker is told by the main thread, and then the end.
+    let heard = place.heard();
+    let told: Vec<&str> = heard.iter().rev().skip(1).take(2).map(|(_, line)| line.split(' ').next().unwrap()).collect();
+    assert_eq!(told, ["stop", "error"]);
+    assert!(
+        heard.iter().rev().skip(1).take(2).all(|(thread, _)| *thread == heard[0].0 && heard[0].1.starts_with("start"))
+    );
     assert!(text.contains("plug-in refuse refuses transaction") && text.contains("row 200"), "{text}");
     assert_eq!(target.text("select count(*), max(id) from shop.t"), "200\t199\n");
     let (status, text) = apply(&place, &source, &target, &[]);

@@ -174,6 +174,8 @@ struct RunArguments {
     place: Place,
 
     /// What the target holds: `empty`, or everything up to a position; does nothing once there is state
+    ///
+    /// A queue from whose beginning something was purged is refused with `empty` (81), unless a snapshot comes first; `oldest` begins with what it still has.
     #[arg(long, value_name = "empty|POSITION")]
     init: Option<String>,
 

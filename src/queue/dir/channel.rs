@@ -10,7 +10,7 @@ use crate::sys::Access;
 use crate::sys::state::{State, TEMP_PREFIX};
 use crate::sys::vfs::{self, Dir, File, Lock, Vfs};
 
-use super::super::{DEFAULT_CHANNEL, fold_name};
+use super::super::{DEFAULT_CHANNEL, LOOK_WAIT, fold_name};
 use super::locked;
 
 pub(super) const QUEUE_STATE: &str = ".queue";
@@ -132,7 +132,7 @@ impl Channel {
     /// Takes the writer's lock.
     pub fn lock(&self, wait: Duration) -> Result<Lock> {
         let name = format!("{}.lock", self.channel);
-        match vfs::lock(&*self.root, &name, wait) {
+        match vfs::lock(&*self.root, &name, wait.max(LOOK_WAIT)) {
             Ok(Some(lock)) => Ok(lock),
             Ok(None) => Err(locked("is writing to this channel", &format!("{}/{name}", self.path))),
             Err(error) => Err(Error::io(format!("{}/{name}", self.path), error)),

@@ -204,7 +204,19 @@ impl Client {
 
     fn away(&self, what: &str, error: &dyn std::fmt::Display) -> Error {
         self.gave_up.store(true, Ordering::Relaxed);
-        Error::new(Class::TryAgain, format!("the server does not answer: {what}: {error}"))
+        let words = error.to_string();
+        // Limits of the stream, of the account, of the disk: the codes are those of any failure to store.
+        if ["maximum bytes exceeded", "maximum messages exceeded", "resource limits exceeded", "insufficient storage"]
+            .iter()
+            .any(|full| words.contains(full))
+        {
+            return Error::new(Class::TryAgain, format!("there is no room in the stream: {words}"))
+                .in_file(&self.address.text)
+                .hint(
+                    "acknowledge and purge what is queued, or raise the limit; what was acknowledged to put is safe",
+                );
+        }
+        Error::new(Class::TryAgain, format!("the server does not answer: {what}: {words}"))
             .in_file(&self.address.text)
             .hint("run the same command again when the servers are back; what was acknowledged is safe")
     }

@@ -93,7 +93,7 @@ impl SqliteQueue {
         let shown = || parent.join(&file).display().to_string();
         let dir = self.vfs.open_dir(parent).map_err(|error| Error::io(shown(), error))?;
         let lock = match wait {
-            Some(wait) => vfs::lock(&*dir, &file, wait),
+            Some(wait) => vfs::lock(&*dir, &file, wait.max(super::LOOK_WAIT)),
             None => dir.try_lock(&file),
         };
         match lock.map_err(|error| Error::io(shown(), error))? {

@@ -24,6 +24,10 @@ mod scan;
 mod session;
 mod state;
 
+/// Whoever looks whether an applier runs ([`Target::is_running`]) holds the lock for an instant: an applier waits at least so long, or it would end because
+/// somebody had a look.
+const LOOK_WAIT: Duration = Duration::from_millis(250);
+
 /// An opened SQLite database.
 pub struct SqliteTarget {
     path: PathBuf,
@@ -166,7 +170,7 @@ impl Target for SqliteTarget {
             .write(true)
             .open(&path)
             .map_err(|error| Error::io(&name, error))?;
-        let deadline = Instant::now() + wait;
+        let deadline = Instant::now() + wait.max(LOOK_WAIT);
         loop {
             match file.try_lock() {
                 Ok(()) => {

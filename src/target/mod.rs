@@ -274,8 +274,9 @@ impl Failure {
     /// A failure of `cause`; the class of the error follows from it where it is not `Other`.
     pub fn new(cause: Cause, error: Error) -> Failure {
         let error = match cause {
-            Cause::Conflict(_) | Cause::Fenced => error.with_class(Class::Conflict),
-            Cause::Retry | Cause::Lost | Cause::Alone => error.with_class(Class::TryAgain),
+            Cause::Conflict(_) => error.with_class(Class::Conflict),
+            // Nobody has to look: the other one is at work, as when its lock is met at the start.
+            Cause::Retry | Cause::Lost | Cause::Alone | Cause::Fenced => error.with_class(Class::TryAgain),
             Cause::Other => error,
         };
         Failure { cause, error: Box::new(error), code: None }

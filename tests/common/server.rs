@@ -259,7 +259,8 @@ impl Server {
         self.try_rows(sql).unwrap_or_else(|error| panic!("{}: {error}\nin: {sql}", self.name))
     }
 
-    fn try_rows(&self, sql: &str) -> mysql::Result<Vec<Cells>> {
+    /// As [`Server::rows`], for a server that may be away.
+    pub fn try_rows(&self, sql: &str) -> mysql::Result<Vec<Cells>> {
         let mut connection = self.lock();
         let conn = connection.get_or_insert_with(|| self.connect());
         let mut rows = Vec::new();

@@ -336,7 +336,7 @@ fn overtaken(bug: Bug, at: u64) -> std::result::Result<bool, String> {
     let sql = "select cast(v as integer) from at";
     let found = connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(|error| error.to_string())?;
     match found == i64::from(TRANSACTIONS) {
-        true => Ok(outcome.is_err_and(|error| error.class() == Class::Conflict)),
+        true => Ok(outcome.is_err_and(|error| error.class() == Class::TryAgain)),
         false => Err(format!("the target was at {TRANSACTIONS}, and was set back to {found}")),
     }
 }

@@ -128,6 +128,11 @@ pub fn held(queue: &Path, channel: &str) -> Vec<Seen> {
     transactions(&output.stdout)
 }
 
+/// Whether the channel holds anything.
+pub fn has(queue: &Path, channel: &str) -> bool {
+    rlog("rlog-queue").args(["last", "--channel", channel]).arg(queue).output().unwrap().status.success()
+}
+
 /// `rlog-ed25519 BASE64` of a line that keygen printed.
 pub fn key_of(line: &str) -> String {
     line.split(' ').take(2).collect::<Vec<_>>().join(" ")

@@ -7,6 +7,8 @@ mod cuts;
 mod ends;
 mod hosts;
 mod kills;
+#[cfg(feature = "mysql")]
+mod masters;
 mod peers;
 mod stdio;
 mod wire;

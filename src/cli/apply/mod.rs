@@ -84,7 +84,7 @@ process at any moment and run the same command again: nothing is lost and nothin
 its position, what is missing is refused (81), and a stream of another source or another history is refused (83).
 
 Two runs of one channel exclude each other by a lock (75). Should a stopped run come back to life after another has taken over, the
-epoch in the table `rlog_channel` keeps it from applying anything (80).
+epoch in the table `rlog_channel` keeps it from applying anything, and it leaves with 75 as well.
 
 Without state, `run` refuses and creates nothing, unless `--init` declares what the target holds or the input begins with a
 snapshot. `--init empty` is the only thing that creates a SQLite database. Once there is state, `--init` does nothing, so that the

@@ -261,7 +261,7 @@ fn write_marker(session: &mut MySqlSession, marker: &str) -> Outcome {
         let _ = session.run("ROLLBACK");
         return Err(Failure::new(
             Cause::Fenced,
-            Error::new(Class::Conflict, "another rlog-apply has taken this channel over"),
+            Error::new(Class::TryAgain, "another rlog-apply has taken this channel over"),
         ));
     }
     let sql = state::fact_sql(&channel, MARKER, Some(marker));

@@ -810,5 +810,5 @@ fn refusal(refused: Refused, plan: &Plan) -> Failure {
 }
 
 fn fenced(what: &str) -> Failure {
-    Failure::new(Cause::Fenced, Error::new(Class::Conflict, what))
+    Failure::new(Cause::Fenced, Error::new(Class::TryAgain, what).hint("let only one rlog-apply run the channel"))
 }

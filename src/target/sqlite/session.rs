@@ -489,5 +489,5 @@ impl Session for SqliteSession {
 }
 
 fn fenced(what: String) -> Failure {
-    Failure::new(Cause::Fenced, Error::new(Class::Conflict, what).hint("let only one rlog-apply run the channel"))
+    Failure::new(Cause::Fenced, Error::new(Class::TryAgain, what).hint("let only one rlog-apply run the channel"))
 }

@@ -98,6 +98,11 @@ struct Entry {
     user: *mut c_void,
 }
 
+// SAFETY: `user` is only ever given back to the plug-in, whose functions are called from any thread.
+unsafe impl Send for Entry {}
+// SAFETY: as above; nobody changes an entry.
+unsafe impl Sync for Entry {}
+
 /// What `rlog_call *` points to.
 #[derive(Default)]
 struct Call<'a> {

@@ -7,6 +7,7 @@ mod edges;
 mod frames;
 mod kills;
 mod live;
+mod memory;
 mod pair;
 mod pipeline;
 mod replay;

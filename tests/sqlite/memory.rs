@@ -1,0 +1,108 @@
+//! Rule 17 of the design: extract of a SQLite database stays within 64 MiB, three times the largest value and 5 bytes a
+//! page, however large the database, its snapshot, one transaction, or the log behind the pin.
+
+use std::io::Read as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use super::*;
+
+/// The largest value of the database.
+const VALUE_BYTES: u64 = 50_000;
+
+fn limit_kib(pages: u64) -> u64 {
+    (64 << 10) + (3 * VALUE_BYTES + 5 * pages) / 1024
+}
+
+/// A database of `mib` whose pages are nearly all overflow pages of zeros, which are quickly made, beside a table of
+/// small rows.
+fn large(path: &Path, page_size: u64, mib: u64) -> u64 {
+    let db = Connection::open(path).unwrap();
+    let values = (mib << 20) / VALUE_BYTES;
+    db.execute_batch(&format!(
+        "PRAGMA page_size={page_size}; PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=2000;
+         CREATE TABLE big(id INTEGER PRIMARY KEY, value BLOB);
+         CREATE TABLE small(id INTEGER PRIMARY KEY, n INT, what TEXT);
+         BEGIN;
+         WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < {values})
+             INSERT INTO big SELECT x, zeroblob({VALUE_BYTES}) FROM n;
+         WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 50000)
+             INSERT INTO small SELECT x, x, 'row ' || x FROM n;
+         COMMIT;
+         PRAGMA journal_mode=WAL;"
+    ))
+    .unwrap();
+    db.query_row("PRAGMA page_count", [], |row| row.get::<_, i64>(0)).unwrap() as u64
+}
+
+fn extract(path: &Path, arguments: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_rlog-extract"))
+        .args(arguments)
+        .arg(format!("sqlite:{}", path.display()))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// The most that was resident of a process that still runs, KiB.
+fn peak_kib(child: &Child) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// What a process that still runs has written until nothing more comes. The stream goes nowhere: an application that has a
+/// reader as slow as this one has its source held back by it, not its memory filled.
+fn swallow(child: &mut Child, bytes_at_least: u64) -> u64 {
+    let mut buffer = vec![0; 1 << 20];
+    let mut bytes = 0;
+    let output = child.stdout.as_mut().unwrap();
+    while bytes < bytes_at_least {
+        let got = output.read(&mut buffer).unwrap();
+        assert!(got > 0, "ended after {bytes} bytes");
+        bytes += got as u64;
+    }
+    bytes
+}
+
+fn end(mut child: Child) {
+    // SAFETY: the process is our child and has not been waited for, so the number is still its own.
+    unsafe { libc::kill(child.id().try_into().unwrap(), libc::SIGTERM) };
+    let mut output = child.stdout.take().unwrap();
+    std::io::copy(&mut output, &mut std::io::sink()).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn memory_is_bounded_whatever_database_transaction_and_log() {
+    let number = |name: &str, default| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
+    let (page_size, mib) = (number("RLOG_MEMORY_PAGE_SIZE", 1024), number("RLOG_MEMORY_MIB", 200));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.db");
+    let pages = large(&path, page_size, mib);
+    let db = Connection::open(&path).unwrap();
+    // The log is never copied back: it grows as behind a pin that is held for long.
+    db.execute_batch("PRAGMA synchronous=OFF; PRAGMA wal_autocheckpoint=0; PRAGMA cache_size=2000").unwrap();
+    db.busy_timeout(Duration::from_secs(10)).unwrap();
+    let mut child = extract(&path, &["--follow", "--snapshot", "--confirm", "none", "-q"]);
+    swallow(&mut child, mib << 20);
+    let snapshot = peak_kib(&child);
+    // One transaction that changes every page of the large values, one that changes every small row, many small ones.
+    let half = (mib << 20) / 2;
+    db.execute_batch("UPDATE big SET value = randomblob(length(value)) WHERE id % 2").unwrap();
+    swallow(&mut child, half + half / 2);
+    let large = peak_kib(&child);
+    db.execute_batch("UPDATE small SET n = n + 1, what = what || '!'").unwrap();
+    for n in 0..500 {
+        db.execute("UPDATE big SET value = zeroblob(20000) WHERE id = ?1", [n]).unwrap();
+    }
+    swallow(&mut child, 500 * 60_000);
+    let peak = peak_kib(&child);
+    end(child);
+    let limit = limit_kib(pages);
+    eprintln!(
+        "{pages} pages of {page_size}: {snapshot} KiB with the snapshot, {large} with the large transaction, {peak} in all, of {limit}"
+    );
+    assert!(snapshot <= limit && large <= limit && peak <= limit, "{snapshot}, {large}, {peak} KiB of {limit}");
+}

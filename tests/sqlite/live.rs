@@ -204,3 +204,45 @@ fn a_replaced_database_file_is_not_the_one_of_the_position() {
     let error = open(&other, LiveOptions { after, ..options() }).err().unwrap();
     assert_eq!(error.class(), Class::Identity);
 }
+
+fn checkpoint_is_busy(db: &Connection, mode: &str) -> bool {
+    db.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get::<_, i64>(0)).unwrap() == 1
+}
+
+/// A writer that never rests would try a checkpoint at every commit once the log is long, copy as far as the pin allows, and sync
+/// for it. That is taken over, and the log starts again all the same; when the writer rests, its checkpoints are its own.
+#[test]
+fn a_long_log_is_copied_back_and_started_again_for_the_application() {
+    let setup = Setup { page_size: 4096, encoding: "UTF-8", auto_vacuum: 0, reserved: 0, ..Setup::of(1) };
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.db");
+    let db = application(&path, &setup);
+    db.execute_batch("PRAGMA wal_autocheckpoint=1000; CREATE TABLE t(id INTEGER PRIMARY KEY, a)").unwrap();
+    let turnover_bytes = Some(2000 * 4120);
+    let (mut live, pipe) = open(&path, LiveOptions { snapshot: true, turnover_bytes, ..options() }).unwrap();
+    let mut replica = empty_replica(&setup);
+    let log = path.with_file_name("app.db-wal");
+    let (mut busy, mut most) = (0, 0);
+    for n in 0..6000 {
+        db.execute("INSERT OR REPLACE INTO t VALUES (?1 % 100, ?1)", [n]).unwrap();
+        live.poll().unwrap();
+        live.tidy().unwrap();
+        if n % 100 == 0 {
+            busy += u64::from(checkpoint_is_busy(&db, "PASSIVE"));
+            most = most.max(std::fs::metadata(&log).unwrap().len());
+            // A turnover is tried twice a second.
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+    assert!(busy > 10, "the application's checkpoints are held off while the log is long: {busy} of 60");
+    assert!(live.watermarks().0.file() > 1, "the log has been started again");
+    assert!(most < 6000 * 4120, "{most} bytes");
+    std::thread::sleep(std::time::Duration::from_millis(600));
+    for _ in 0..2 {
+        live.poll().unwrap();
+        live.tidy().unwrap();
+    }
+    assert!(!checkpoint_is_busy(&db, "RESTART"), "a resting application gets through with its own checkpoint");
+    replica.take(&std::mem::take(&mut *pipe.lock().unwrap()));
+    assert_equal(&db, &replica.db, "at the end");
+}

@@ -1,6 +1,7 @@
 //! SQLite as a source, against SQLite itself: what is decoded from the log of one database and replayed into another
 //! has to make them equal, whatever was done to the first.
 
+mod access;
 mod corpus;
 mod damage;
 mod edges;

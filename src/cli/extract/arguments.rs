@@ -96,7 +96,8 @@ transaction, flagged as merged. Every run has to use it: a transaction is in the
 went back (a power loss under synchronous=NORMAL), the difference is told, with a note.
 
 A database in rollback-journal mode has no log: with `--shadow` its states are compared, and all changes between two looks are one merged transaction; while it looks, writers wait.
-`PRAGMA journal_mode=WAL` switches for good. Databases with locking_mode=EXCLUSIVE, encrypted, on network file systems or in directories that cannot be written are refused.";
+`PRAGMA journal_mode=WAL` switches for good. Databases with locking_mode=EXCLUSIVE (78), encrypted or on network file systems are refused.
+In a directory that cannot be written, a database can be followed while an application has it open, and is refused otherwise (77).";
 
 const ENDS: &str = "\
 A log that ends inside a transaction ends the stream with 82, once everything before is written. There are two exceptions. The last file may
@@ -189,7 +190,9 @@ pub(super) struct Args {
 
     /// Never make the source start its log again
     ///
-    /// Without it, a SQLite log above 32 MiB is copied back and started again when everything is confirmed. Writers wait for some milliseconds.
+    /// Without it, --follow copies a SQLite log of more than 900 pages back and has it started again when nothing is written for a moment, and above 32 MiB
+    /// also under load: then writers wait for some milliseconds (an application without a busy timeout would get "database is locked"). Meanwhile the
+    /// application's own checkpoints, which could not finish while the log is read, report busy instead of copying a little at every commit.
     #[arg(long, help_heading = "Live databases")]
     pub(super) no_turnover: bool,
 

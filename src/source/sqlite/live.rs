@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! start:   pin -> where to begin (resume | snapshot | now) -> learn
-//! batch:   take the next pin -> read the wal-index -> decode up to its last frame -> hand over the frames
-//! behind:  once the batch's end is confirmed, let the pin before it go
+//! batch:   read the wal-index -> decode up to its last frame -> hand over the frames -> take the next pin, if there is none
+//! behind:  once everything up to the next pin is decoded, handed over and confirmed, let the one before it go
 //! ```
 //!
-//! At any time one pin (`held`) covers everything behind what is confirmed, and at most one more (`next`) waits for its
-//! batch to be confirmed. A pin is never past what has been decoded, since it is taken before the wal-index is read: so
-//! the database file is true for every page that the log had no frame of.
+//! At any time one pin (`held`) covers everything behind what is confirmed, and at most one more (`next`) waits for what
+//! lies before it. It is taken after a batch was handed over, when nobody waits for us, so the log may have gone on since the
+//! batch; what it needs confirmed is known once the wal-index has been read again. No pin that stands alone is past
+//! what has been decoded: so the database file is true for every page that the log had no frame of.
 //!
 //! Resuming: the saved position names log, frame and the frame's checksums. If the log still is that one, holds that
 //! very frame, and no checkpoint has tried to copy back anything behind it (which the wal-index says), then database file
@@ -41,10 +42,21 @@ use crate::source::Confirm;
 
 /// How often downstream is asked what it has, at most.
 const CONFIRM_PAUSE: Duration = Duration::from_millis(5);
-/// How often a turnover is tried.
-const TURNOVER_PAUSE: Duration = Duration::from_millis(500);
+/// How often a turnover is tried; twice as long after each that came to nothing, up to the second.
+const TURNOVER_PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 /// How long writers wait in a turnover for what they wrote last to be confirmed.
 const TURNOVER_CONFIRM_WAIT: Duration = Duration::from_millis(50);
+/// Whoever has confirmed something so lately is likely to confirm the rest in that time.
+const KEEPS_UP: Duration = Duration::from_secs(1);
+/// As long before that, when nobody waits but the reader of what is written meanwhile.
+const TURNOVER_DRAIN_WAIT: Duration = Duration::from_millis(200);
+/// How often downstream is asked meanwhile.
+const TURNOVER_ASK: Duration = Duration::from_micros(500);
+/// From this many frames on, copying back is left to the turnover: 1000 is where SQLite's automatic checkpoint begins, and it would
+/// then be tried at every commit, copy as far as the pin allows, and sync twice for it.
+const HOLD_OFF_FRAMES: u32 = 900;
+/// When nothing was written for so long, a log of that many frames is turned over: nobody is in the way.
+const QUIET: Duration = Duration::from_millis(50);
 
 /// What is asked of a live source.
 #[derive(Default)]
@@ -78,16 +90,19 @@ pub(super) struct Downstream {
     pub confirmed: Coordinate,
     /// When it was asked last, and how long to wait before it is asked again.
     asked: Option<(Instant, Duration)>,
+    /// When it had got on.
+    moved: Instant,
 }
 
 impl Downstream {
     /// Asks `confirm`; without one, everything that was handed over counts.
     pub fn new(confirm: Option<Confirm>, confirmed: Coordinate) -> Downstream {
-        Downstream { confirm, confirmed, asked: None }
+        Downstream { confirm, confirmed, asked: None, moved: Instant::now() }
     }
 
     /// Learns what is confirmed, now that everything up to `reached` was handed over.
     pub fn ask(&mut self, reached: Coordinate) -> Result<Coordinate> {
+        let before = self.confirmed;
         self.confirmed = match &mut self.confirm {
             None => reached,
             Some(_) if self.confirmed >= reached => self.confirmed,
@@ -100,8 +115,31 @@ impl Downstream {
                 told.map_or(self.confirmed, |position| position.end.max(self.confirmed))
             }
         };
+        if self.confirmed > before {
+            self.moved = Instant::now();
+        }
         Ok(self.confirmed)
     }
+
+    /// As [`Downstream::ask`], however lately it was asked.
+    fn ask_now(&mut self, reached: Coordinate) -> Result<Coordinate> {
+        self.asked = None;
+        self.ask(reached)
+    }
+
+    /// Whether what is handed over now is likely to be confirmed soon.
+    fn keeps_up(&self, reached: Coordinate) -> bool {
+        self.confirmed >= reached || self.moved.elapsed() < KEEPS_UP
+    }
+}
+
+/// A pin that does not stand alone yet.
+struct NextPin {
+    pin: Pin,
+    /// What was reached when it was taken.
+    from: Coordinate,
+    /// What has to be confirmed before it replaces the one that is held; unknown until the log has been read up to it.
+    upto: Option<Coordinate>,
 }
 
 /// What [`Live::poll`] came to.
@@ -119,11 +157,13 @@ pub struct Live {
     shm: &'static File,
     wal: Arc<dyn ReadAt>,
     held: Pin,
-    /// The next pin, and what has to be confirmed before it replaces `held`.
-    next: Option<(Pin, Coordinate)>,
+    /// What was reached when `held` was taken, at least.
+    held_from: Coordinate,
+    next: Option<NextPin>,
     /// A connection without a transaction, for the next pin.
     spare: Option<Pin>,
-    /// Until what lies between the resume point and the first pin has been read.
+    /// Until what lies between the resume point and the first pin has been read, and again while the log is long: see
+    /// [`HOLD_OFF_FRAMES`].
     no_checkpoint: Option<NoCheckpoint>,
     decoder: Decoder,
     encoder: Encoder,
@@ -137,7 +177,12 @@ pub struct Live {
     /// Salts of the generation that is read.
     salt: [u8; 8],
     let_go: bool,
-    tidied: Option<Instant>,
+    /// When a turnover was tried last, and how long to wait before the next.
+    tidied: Option<(Instant, Duration)>,
+    /// Salts and frames of the log that the next writer starts again.
+    turned: Option<([u8; 8], u32)>,
+    /// When something new was read.
+    read: Instant,
 }
 
 /// Opens a file of the database for good: closing it would drop this process's locks on the database.
@@ -174,6 +219,13 @@ pub(super) fn not_wal(path: &Path, mode: &str) -> Error {
             "sqlite3 '{}' 'PRAGMA journal_mode=WAL' switches it; it stays so. Without that, --shadow FILE finds differences",
             path.display()
         ))
+}
+
+/// What is said of a database that its application keeps to itself.
+fn not_shared(path: &Path) -> Error {
+    Error::config("an application keeps the database to itself (locking_mode=EXCLUSIVE), so its log cannot be followed")
+        .in_file(path.display().to_string())
+        .hint("let the application use `PRAGMA locking_mode=NORMAL`, or run the same command while it has the database closed")
 }
 
 pub(super) fn same_file(position: &Position, server: u32, name: &str) -> Result<()> {
@@ -258,7 +310,10 @@ impl Live {
         let mut head = [0; DB_HEADER_LEN];
         let db = open_for_ever(&path, false)?;
         let got = ReadAt::read_at(db, &mut head, 0).map_err(|e| Error::io(&name, e))?;
-        let held = Pin::take(&path)?;
+        let held = Pin::take(&path).map_err(|error| {
+            // Taking a pin has waited for longer than anybody needs the database alone.
+            if error.class() == Class::TryAgain && pin::is_exclusive(db) { not_shared(&path) } else { error }
+        })?;
         let mode: String = held
             .connection()
             .query_row("PRAGMA journal_mode", [], |row| row.get(0))
@@ -350,6 +405,7 @@ impl Live {
             shm,
             wal,
             held,
+            held_from: reached,
             next: None,
             spare: None,
             no_checkpoint,
@@ -363,6 +419,8 @@ impl Live {
             salt: index.salt,
             let_go: false,
             tidied: None,
+            turned: None,
+            read: Instant::now(),
         })
     }
 
@@ -391,30 +449,40 @@ impl Live {
 
     /// Decodes what has been committed since the last call.
     pub fn poll(&mut self) -> Result<Polled> {
-        self.confirm()?;
-        self.keep_limit()?;
+        if self.let_go {
+            self.confirm()?;
+            self.keep_limit()?;
+        }
         if self.let_go || self.is_caught_up() {
             return Ok(Polled::Nothing);
         }
-        let Some(index) = shm::read(&self.shm)? else { return Ok(Polled::Nothing) };
-        if !self.is_new(&index) {
-            self.no_checkpoint = None;
-            return Ok(Polled::Nothing);
-        }
-        if self.next.is_none() {
-            self.next = Some((self.fresh_pin()?, Coordinate::default()));
-        }
-        // Read again behind the pin: what the pin holds is not past it.
-        let Some(index) = shm::read(&self.shm)? else { return Ok(Polled::Nothing) };
-        self.decode_to(&index)?;
-        self.no_checkpoint = None;
+        let Some((index, is_new)) = self.read_on()? else { return Ok(Polled::Nothing) };
+        self.hold_off(&index)?;
         let reached = self.encoder.reached();
-        if let Some((_, upto)) = self.next.as_mut().filter(|(_, upto)| *upto == Coordinate::default()) {
-            *upto = reached;
+        match &mut self.next {
+            // Everything up to this pin was in the wal-index, which was read after it was taken.
+            Some(next) => _ = next.upto.get_or_insert(reached),
+            None if is_new || self.held_from < reached => {
+                let pin = self.fresh_pin()?;
+                self.next = Some(NextPin { pin, from: reached, upto: None });
+            }
+            None => {}
         }
-        self.encoder.flush()?;
         self.confirm()?;
-        Ok(Polled::Some)
+        self.keep_limit()?;
+        Ok(if is_new { Polled::Some } else { Polled::Nothing })
+    }
+
+    /// Decodes up to the end that the wal-index has now; whether that was anything.
+    fn read_on(&mut self) -> Result<Option<(WalIndex, bool)>> {
+        let Some(index) = shm::read(&self.shm)? else { return Ok(None) };
+        let is_new = self.is_new(&index);
+        if is_new {
+            self.decode_to(&index)?;
+            self.encoder.flush()?;
+            self.read = Instant::now();
+        }
+        Ok(Some((index, is_new)))
     }
 
     fn is_new(&self, index: &WalIndex) -> bool {
@@ -473,45 +541,93 @@ impl Live {
         if let Some(shadow) = &mut self.shadow {
             shadow.relieve(confirmed)?;
         }
-        if self.next.as_ref().is_some_and(|(_, upto)| *upto != Coordinate::default() && confirmed >= *upto)
-            && let Some((pin, _)) = self.next.take()
-        {
-            self.hold(pin)?;
+        let is_due = |next: &NextPin| next.upto.is_some_and(|upto| confirmed >= upto);
+        if let Some(next) = self.next.take_if(|next| is_due(next)) {
+            self.hold(next.pin, next.from)?;
         }
         Ok(())
     }
 
-    /// Keeps the log from growing without end, now that nothing is left to read. See [`Turnover`].
-    pub fn tidy(&mut self) -> Result<()> {
-        let Some(limit) = self.options.turnover_bytes else { return Ok(()) };
-        let used = self.log_bytes()?;
-        let recently = self.tidied.is_some_and(|at| at.elapsed() < TURNOVER_PAUSE);
-        if used <= limit || recently || self.next.is_some() {
-            return Ok(());
-        }
-        self.tidied = Some(Instant::now());
-        let Some(turnover) = Turnover::begin(&self.path)? else { return Ok(()) };
-        // No writer can commit now.
-        let end = self.fresh_pin()?;
-        let Some(index) = shm::read(&self.shm)? else { return Ok(()) };
-        self.decode_to(&index)?;
-        self.next = Some((end, self.encoder.reached()));
-        self.encoder.flush()?;
-        let waiting = Instant::now();
-        loop {
-            self.confirm()?;
-            if self.next.is_none() || waiting.elapsed() > TURNOVER_CONFIRM_WAIT {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        // What came in the meantime is perhaps not confirmed yet: then another time.
-        if self.next.is_none() && turnover.copy_back(&self.path)? {
-            // At its end this pin needs no log any more, and the next writer resets it.
-            let pin = self.fresh_pin()?;
-            self.hold(pin)?;
+    /// Everything in front of the first pin has been read. Whether the application's checkpoints are held off from here on.
+    fn hold_off(&mut self, index: &WalIndex) -> Result<()> {
+        let wanted = self.options.turnover_bytes.is_some() && self.is_long(index);
+        if !wanted {
+            self.no_checkpoint = None;
+        } else if self.no_checkpoint.is_none() {
+            self.no_checkpoint = NoCheckpoint::try_begin(self.shm)?;
         }
         Ok(())
+    }
+
+    /// Whether the log has become long, and will not be started again by the next writer.
+    fn is_long(&self, index: &WalIndex) -> bool {
+        index.frames >= HOLD_OFF_FRAMES && self.turned != Some((index.salt, index.frames))
+    }
+
+    /// Keeps the log from growing without end. See [`Turnover`].
+    pub fn tidy(&mut self) -> Result<()> {
+        let Some(limit) = self.options.turnover_bytes else { return Ok(()) };
+        let Some(index) = shm::read(&self.shm)? else { return Ok(()) };
+        let quiet = self.read.elapsed() >= QUIET;
+        let recently = self.tidied.is_some_and(|(at, pause)| at.elapsed() < pause);
+        let due = self.is_long(&index) && (quiet || log_bytes(&index) > limit);
+        if !due || recently || self.let_go || !self.downstream.keeps_up(self.encoder.reached()) {
+            return Ok(());
+        }
+        let (least, most) = TURNOVER_PAUSE;
+        let pause = self.tidied.map_or(least, |(_, pause)| (pause * 2).min(most));
+        self.tidied = Some((Instant::now(), pause));
+        // It is one of those that are held off.
+        self.no_checkpoint = None;
+        match self.turn_over() {
+            Ok(true) => self.tidied = Some((Instant::now(), least)),
+            Ok(false) => {}
+            // Who may only read can hold the log, and leaves copying back to the application.
+            Err(error) if error.class() == Class::Permission => {
+                self.options.turnover_bytes = None;
+                self.encoder.notes.push(format!(
+                    "the log cannot be started again without write permission on the database, and may grow: {error}"
+                ));
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Whether the next writer starts the log again.
+    fn turn_over(&mut self) -> Result<bool> {
+        let turnover = Turnover::prepare(&self.path)?;
+        // What came meanwhile is read, confirmed and copied before writers have to wait, so that they do so for little.
+        if self.advance(TURNOVER_DRAIN_WAIT)?.is_none() || !turnover.lock(&self.path)? {
+            return Ok(false);
+        }
+        // No writer can commit now.
+        let Some((index, reached)) = self.advance(TURNOVER_CONFIRM_WAIT)? else { return Ok(false) };
+        if !turnover.copy_back(&self.path)? {
+            return Ok(false);
+        }
+        // At its end this pin needs no log any more, and the next writer resets it.
+        let pin = self.fresh_pin()?;
+        self.hold(pin, reached)?;
+        self.turned = Some((index.salt, index.frames));
+        Ok(true)
+    }
+
+    /// Pins the end of the log, reads up to it, and lets go of every older pin once that is confirmed; `None` if it was not in time.
+    fn advance(&mut self, wait: Duration) -> Result<Option<(WalIndex, Coordinate)>> {
+        let pin = self.fresh_pin()?;
+        let Some((index, _)) = self.read_on()? else { return Ok(None) };
+        let reached = self.encoder.reached();
+        self.next = Some(NextPin { pin, from: reached, upto: Some(reached) });
+        let waiting = Instant::now();
+        while self.downstream.ask_now(reached)? < reached {
+            if waiting.elapsed() > wait {
+                return Ok(None);
+            }
+            std::thread::sleep(TURNOVER_ASK);
+        }
+        self.confirm()?;
+        Ok(self.next.is_none().then_some((index, reached)))
     }
 
     /// A pin at the present end of the log, on a connection that is idle if there is one.
@@ -522,18 +638,13 @@ impl Live {
         }
     }
 
-    /// Holds `pin` and lets the one before go.
-    fn hold(&mut self, pin: Pin) -> Result<()> {
+    /// Holds `pin`, which was taken when `from` had been reached, and lets the one before go.
+    fn hold(&mut self, pin: Pin, from: Coordinate) -> Result<()> {
         let before = std::mem::replace(&mut self.held, pin);
+        self.held_from = from;
         before.release(&self.path)?;
         self.spare = Some(before);
         Ok(())
-    }
-
-    /// Bytes of the log that are in use.
-    pub fn log_bytes(&self) -> Result<u64> {
-        let index = shm::read(&self.shm)?;
-        Ok(index.map_or(0, |index| u64::from(index.frames) * (u64::from(index.page_size) + FRAME_HEADER_LEN as u64)))
     }
 
     /// Lets go of every pin if the log has grown beyond what may be held back: the application outranks us.
@@ -545,12 +656,15 @@ impl Live {
             }
             return self.take_hold();
         }
-        if self.downstream.confirmed < self.encoder.reached() && self.log_bytes()? > limit {
-            if let Some((pin, _)) = self.next.take() {
-                pin.release(&self.path)?;
-                self.spare = Some(pin);
+        if self.downstream.confirmed < self.encoder.reached()
+            && shm::read(&self.shm)?.is_some_and(|index| log_bytes(&index) > limit)
+        {
+            if let Some(next) = self.next.take() {
+                next.pin.release(&self.path)?;
+                self.spare = Some(next.pin);
             }
             self.held.release(&self.path)?;
+            self.no_checkpoint = None;
             self.let_go = true;
             self.encoder.notes.push(format!(
                 "the log has grown beyond {limit} bytes while downstream has not confirmed: the source is no longer held back"
@@ -562,7 +676,7 @@ impl Live {
     /// Pins again after having let go, if nothing was lost.
     fn take_hold(&mut self) -> Result<()> {
         let pin = self.fresh_pin()?;
-        self.hold(pin)?;
+        self.hold(pin, self.encoder.reached())?;
         let guard = NoCheckpoint::begin(self.shm)?;
         let mark = self.decoder.mark();
         let same = shm::read(&self.shm)?.is_some_and(|index| {
@@ -584,6 +698,11 @@ impl Live {
         Ok(())
     }
 
+    /// The log's file.
+    pub fn log_path(&self) -> PathBuf {
+        beside(&self.path, "-wal")
+    }
+
     /// The encoder, for what was written and remarks.
     pub fn encoder(&mut self) -> &mut Encoder {
         &mut self.encoder
@@ -598,6 +717,11 @@ impl Live {
     pub fn finish(&mut self) -> Result<()> {
         finish(&mut self.encoder)
     }
+}
+
+/// Bytes of the log that are in use.
+fn log_bytes(index: &WalIndex) -> u64 {
+    u64::from(index.frames) * (u64::from(index.page_size) + FRAME_HEADER_LEN as u64)
 }
 
 /// The header of a live database's stream.

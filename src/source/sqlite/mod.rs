@@ -6,7 +6,8 @@
 //! page      b-tree pages and cells                          record   values, order of keys
 //! schema    tables, as SQLite itself reads them             ddl      from two schemas to statements
 //! events    decoded transactions -> frames                  keys     of rows, for write sets
-//! live      a database in use, pinned (pin)                 pair     a database file and its log at rest
+//! live      a database in use, pinned (pin)                 pace     when it is looked at next
+//! pair      a database file and its log at rest             orphan   a log without its database
 //! shadow    the state last confirmed, and what came since   catchup  from there to the present
 //! rollback  a database without a log                        snapshot the rows that exist, before the log
 //! treediff  the streaming comparison of two trees           decode   one transaction -> events for a Sink
@@ -22,6 +23,7 @@ pub mod events;
 mod keys;
 pub mod live;
 pub mod orphan;
+mod pace;
 pub mod page;
 pub mod pagemap;
 pub mod pair;

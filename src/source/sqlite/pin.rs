@@ -13,7 +13,7 @@
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -26,8 +26,12 @@ const BUSY: Duration = Duration::from_secs(5);
 /// Begins a read transaction without parsing the schema.
 const BEGIN: &str = "BEGIN; PRAGMA user_version";
 
-/// How long a turnover waits for the write lock before it is given up.
+/// How long a turnover waits for the write lock before it is given up, and how often it tries.
 const TURNOVER_LOCK_WAIT: Duration = Duration::from_millis(20);
+/// Writers are not made to wait for a copy that would take longer.
+const TURNOVER_COPY_MAX: Duration = Duration::from_millis(25);
+/// See [`TURNOVER_LOCK_WAIT`].
+const TURNOVER_LOCK_PAUSE: Duration = Duration::from_micros(100);
 
 /// A connection of our own that leaves no trace.
 pub fn connect(path: &Path) -> Result<Connection> {
@@ -64,7 +68,10 @@ pub fn sqlite_error(path: &Path, error: rusqlite::Error) -> Error {
         Class::TryAgain => told.hint(
             "another process holds a lock; a database that an application uses with locking_mode=EXCLUSIVE cannot be followed",
         ),
-        Class::Permission => told.hint("reading a live WAL database needs write permission on it, its -shm and its directory"),
+        Class::Permission => told.hint(format!(
+            "as long as no application has it open, only who may write the database, its -shm and its directory can open it: run this as the application's user; `rlog-extract {}`, without sqlite:, reads the log of a database at rest",
+            path.display()
+        )),
         Class::Damage => told.hint("an encrypted database (SQLCipher, SEE) cannot be read"),
         _ => told,
     }
@@ -87,15 +94,24 @@ const CHECKPOINT_LOCK_AT: i64 = 121;
 impl NoCheckpoint {
     /// Takes the lock; waits for a checkpoint that runs, for a while. `shm` is never closed.
     pub fn begin(shm: &'static File) -> Result<NoCheckpoint> {
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         loop {
-            match lock(shm, libc::F_RDLCK) {
-                Ok(()) => return Ok(NoCheckpoint { shm }),
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock && started.elapsed() < BUSY => {
-                    std::thread::sleep(Duration::from_millis(2));
+            match NoCheckpoint::try_begin(shm)? {
+                Some(guard) => return Ok(guard),
+                None if started.elapsed() < BUSY => std::thread::sleep(Duration::from_millis(2)),
+                None => {
+                    return Err(Error::new(Class::TryAgain, "a checkpoint runs and does not end").in_file("-shm"));
                 }
-                Err(error) => return Err(Error::io("-shm", error)),
             }
+        }
+    }
+
+    /// Takes the lock; `None` while a checkpoint runs.
+    pub fn try_begin(shm: &'static File) -> Result<Option<NoCheckpoint>> {
+        match lock(shm, libc::F_RDLCK) {
+            Ok(()) => Ok(Some(NoCheckpoint { shm })),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(Error::io("-shm", error)),
         }
     }
 }
@@ -119,6 +135,20 @@ fn lock(file: &File, kind: libc::c_int) -> std::io::Result<()> {
         -1 => Err(std::io::Error::last_os_error()),
         _ => Ok(()),
     }
+}
+
+/// Whether another process has locked the whole database for itself. Of a database with a write-ahead log, this is done for a moment (recovery, the last
+/// close), or for good with locking_mode=EXCLUSIVE. (SHARED_FIRST and SHARED_SIZE of SQLite's `os.h`.)
+pub fn is_exclusive(db: &File) -> bool {
+    // SAFETY: all zeros are a valid flock.
+    let mut range: libc::flock = unsafe { std::mem::zeroed() };
+    range.l_type = libc::F_RDLCK as libc::c_short;
+    range.l_whence = libc::SEEK_SET as libc::c_short;
+    range.l_start = 0x4000_0002;
+    range.l_len = 510;
+    // SAFETY: the descriptor is open and the argument is the struct that the command reads and writes.
+    let done = unsafe { libc::fcntl(db.as_raw_fd(), libc::F_OFD_GETLK, &raw mut range) };
+    done == 0 && range.l_type == libc::F_WRLCK as libc::c_short
 }
 
 /// A read transaction.
@@ -163,26 +193,46 @@ impl Pin {
 /// Lets the log start again: everything is copied back while no writer can add to it, so that the next writer resets it.
 ///
 /// ```text
-/// begin:      copy back the bulk; take the write lock (writers wait from here on)
+/// prepare:    copy back the bulk, however long it takes
+/// (caller):   read what was written meanwhile, and pin its end
+/// lock:       copy back once more, and take the write lock if that was quick: writers wait from here on
 /// (caller):   read the rest, pin the very end, let go of every older pin
 /// copy_back:  copy back the rest; true: nothing is left, and a fresh pin needs no log
 /// (caller):   take that pin, let go of the one before
 /// drop:       let go of the write lock
 /// ```
 ///
-/// Whenever somebody is in the way it is given up; nothing is lost by it.
+/// Whenever somebody is in the way, or the disk is slow now, it is given up; nothing is lost by it.
 pub struct Turnover {
     checkpointer: Connection,
     writer: Connection,
 }
 
 impl Turnover {
-    /// Takes the write lock; `None` when a writer has it.
-    pub fn begin(path: &Path) -> Result<Option<Turnover>> {
+    /// Copies back what there is.
+    pub fn prepare(path: &Path) -> Result<Turnover> {
         let turnover = Turnover { checkpointer: connect(path)?, writer: connect(path)? };
         turnover.copy_back(path)?;
-        turnover.writer.busy_timeout(TURNOVER_LOCK_WAIT).map_err(|error| sqlite_error(path, error))?;
-        Ok(turnover.writer.execute_batch("BEGIN IMMEDIATE").is_ok().then_some(turnover))
+        // SQLite's own waiting sleeps for longer and longer, and so never meets the gaps of a busy writer.
+        turnover.writer.busy_timeout(Duration::ZERO).map_err(|error| sqlite_error(path, error))?;
+        Ok(turnover)
+    }
+
+    /// Takes the write lock; `false` when writers leave no gap, or when they would have to wait for the disk for too long.
+    pub fn lock(&self, path: &Path) -> Result<bool> {
+        let started = Instant::now();
+        self.copy_back(path)?;
+        if started.elapsed() > TURNOVER_COPY_MAX {
+            return Ok(false);
+        }
+        let started = Instant::now();
+        while self.writer.execute_batch("BEGIN IMMEDIATE").is_err() {
+            if started.elapsed() > TURNOVER_LOCK_WAIT {
+                return Ok(false);
+            }
+            std::thread::sleep(TURNOVER_LOCK_PAUSE);
+        }
+        Ok(true)
     }
 
     /// Copies frames back as far as pins allow; whether none is left.

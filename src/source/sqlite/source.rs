@@ -1,8 +1,7 @@
 //! [`Source`] for SQLite: a thread that decodes, and hands frames over through a bounded channel.
 //!
 //! The decoder tells a transaction in one go, however large; the thread lets it wait for the reader instead of filling
-//! memory. A live database is looked at again and again: every [`POLL_MIN`] while it is busy, up to [`POLL_MAX`] when it is
-//! quiet. One look is a read of some hundred bytes.
+//! memory. A live database is looked at again and again, as [`Pace`] says. One look is a read of some hundred bytes.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,6 +12,7 @@ use std::time::Duration;
 
 use super::events::{Drain, Encoder};
 use super::live::{self, Live, Polled};
+use super::pace::Pace;
 use super::pair::Pair;
 use super::rollback::{self, Rollback};
 use crate::error::{Class, Error, Result};
@@ -21,10 +21,6 @@ use crate::source::{LiveOptions, Options, Problem, Source, Status, Step, Until, 
 
 /// Pieces of a quarter megabyte in the channel.
 const PIECES_MAX: usize = 8;
-/// Shortest and longest time between two looks.
-const POLL_MIN: Duration = Duration::from_micros(200);
-/// See [`POLL_MIN`].
-const POLL_MAX: Duration = Duration::from_millis(10);
 /// How long a step waits for something.
 const STEP_WAIT: Duration = Duration::from_millis(100);
 /// The log is made to start again when it is larger than this.
@@ -192,6 +188,8 @@ trait Followed: Send {
     fn tidy(&mut self) -> Result<()>;
     fn finish(&mut self) -> Result<()>;
     fn encoder(&mut self) -> &mut Encoder;
+    /// The file that every commit writes.
+    fn log(&self) -> Option<PathBuf>;
 }
 
 impl Followed for Live {
@@ -209,6 +207,9 @@ impl Followed for Live {
     }
     fn encoder(&mut self) -> &mut Encoder {
         Live::encoder(self)
+    }
+    fn log(&self) -> Option<PathBuf> {
+        Some(self.log_path())
     }
 }
 
@@ -228,11 +229,14 @@ impl Followed for Rollback {
     fn encoder(&mut self) -> &mut Encoder {
         Rollback::encoder(self)
     }
+    fn log(&self) -> Option<PathBuf> {
+        None
+    }
 }
 
 fn run_live(live: &mut dyn Followed, shared: &Shared, follow: bool, until: Option<Coordinate>) -> Result<()> {
     live.start()?;
-    let mut pause = POLL_MIN;
+    let mut pace = Pace::new(live.log().as_deref());
     loop {
         let polled = live.poll()?;
         shared.note(live.encoder());
@@ -242,13 +246,7 @@ fn run_live(live: &mut dyn Followed, shared: &Shared, follow: bool, until: Optio
             return live.finish();
         }
         live.tidy()?;
-        match polled {
-            Polled::Some => pause = POLL_MIN,
-            Polled::Nothing => {
-                std::thread::sleep(pause);
-                pause = (pause * 5 / 4).min(POLL_MAX);
-            }
-        }
+        pace.wait(polled == Polled::Some);
     }
 }
 

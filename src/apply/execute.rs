@@ -60,6 +60,7 @@ impl Executor<'_> {
                 time_us => time_us,
             },
             nontransactional: transaction.begin.flags & begin_flags::NONTRANSACTIONAL != 0,
+            snapshot: transaction.begin.flags & begin_flags::SNAPSHOT != 0,
             // A snapshot's tables come in no particular order.
             foreign_keys_off: transaction.begin.flags & (begin_flags::FOREIGN_KEYS_OFF | begin_flags::SNAPSHOT) != 0,
         }

@@ -256,7 +256,10 @@ impl Run<'_> {
                 return self.flush_all();
             }
             // Here nothing that was read is in anybody's hands: what the input is behind is written, or in the batch.
-            if self.batch.is_empty() && self.acknowledge.is_some() {
+            if self.batch.is_empty()
+                && self.acknowledge.is_some()
+                && !self.loading.as_ref().is_some_and(Loading::is_open)
+            {
                 self.safe = self.input.mark();
                 self.acknowledge(false)?;
             }
@@ -279,7 +282,7 @@ impl Run<'_> {
             };
             match unit {
                 Unit::Idle => {
-                    if self.is_due() {
+                    if self.is_due() || self.loading.as_ref().is_some_and(Loading::is_overdue) {
                         self.flush()?;
                     }
                     self.keep_cursor(false)?;
@@ -615,6 +618,9 @@ impl Run<'_> {
 
     /// Writes everything that was read, and waits until it is committed.
     pub(super) fn flush(&mut self) -> Result<()> {
+        if let (Some(loading), Some(writer)) = (&mut self.loading, &mut self.writer) {
+            loading.commit(writer, &mut self.reached)?;
+        }
         if self.pool.is_none() {
             return self.write_batch();
         }

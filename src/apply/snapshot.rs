@@ -3,8 +3,13 @@
 //! Chunks are numbered as they come; a chunk's state row has an incarnation made from the snapshot's UUID, its number as `prev`, and so
 //! the same snapshot read again from a queue goes on behind the last chunk that is there. A snapshot with another UUID clears
 //! what an interrupted one loaded. Only empty tables load, or `--replace` ones. Until the end is applied the channel is `loading`.
+//!
+//! Where the target fills an empty table faster in one transaction ([`Properties::loads_whole`](crate::target::Properties)), chunks share one, up to
+//! [`WHOLE_BYTES_MAX`], as long as every table in it was empty when it began; each keeps its own state row. What is open is committed before anything
+//! else is done, and when no chunk has come for a while.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use super::execute::{DdlPolicy, Executor, heard};
 use super::input::Transaction;
@@ -12,7 +17,12 @@ use super::state::{Reached, facts, snapshot_incarnation};
 use super::writer::Writer;
 use crate::error::{Class, Error, Result};
 use crate::frame::{Coordinate, Snapshot};
-use crate::target::{Failure, Outcome, StateRow, Target};
+use crate::target::{Failure, Outcome, Session, StateRow, Target};
+
+/// Bytes of chunks that share a transaction at most; a kill repeats so much.
+const WHOLE_BYTES_MAX: u64 = 256 << 20;
+/// How long a transaction stays open at most when nothing comes.
+const OPEN_MAX: Duration = Duration::from_secs(2);
 
 /// A snapshot that is being read.
 #[derive(Debug)]
@@ -27,8 +37,22 @@ pub struct Loading {
     tables: BTreeMap<String, String>,
     /// What becomes of the schema's statements.
     schema: Schema,
+    /// Whether chunks may share a transaction.
+    shared: bool,
+    /// The open transaction.
+    open: Open,
     /// What was left out, for people.
     pub notes: Vec<String>,
+}
+
+/// A transaction that chunks share.
+#[derive(Debug, Default)]
+struct Open {
+    since: Option<Instant>,
+    rows: Vec<StateRow>,
+    bytes: u64,
+    /// Tables that were empty before it.
+    fresh: BTreeSet<String>,
 }
 
 /// What becomes of the statements of a snapshot's schema at this target.
@@ -64,8 +88,16 @@ impl Loading {
             true => Schema::InTransaction,
             false => Schema::Alone { family: properties.family.clone() },
         };
-        let mut loading =
-            Loading { uuid: uuid.clone(), seen: 0, done: false, tables: BTreeMap::new(), schema, notes: Vec::new() };
+        let mut loading = Loading {
+            uuid: uuid.clone(),
+            seen: 0,
+            done: false,
+            tables: BTreeMap::new(),
+            schema,
+            shared: properties.loads_whole,
+            open: Open::default(),
+            notes: Vec::new(),
+        };
         if state.facts.get(facts::LOADED) == Some(&uuid) {
             loading.done = true;
             return Ok(loading);
@@ -95,20 +127,59 @@ impl Loading {
             end: Coordinate(number + 1),
             ..self.row(writer)
         };
+        if transaction.begin.chunk.as_ref().is_some_and(|chunk| chunk.table == SCHEMA_CHUNK) {
+            self.commit(writer, reached)?;
+        }
         writer.begun = 0;
         let outcome = self.write(writer, &row, transaction);
         // Of chunks that are passed over nobody hears.
         let listeners = writer.options.listeners.as_ref().filter(|_| writer.begun > 0);
+        let outcome = outcome.and_then(|fresh| {
+            self.open.rows.push(row);
+            self.open.bytes += transaction.body.memory_bytes() as u64;
+            // Listeners hear of each chunk by itself.
+            let more = fresh && self.shared && writer.options.listeners.is_none() && self.open.bytes < WHOLE_BYTES_MAX;
+            if more { Ok(()) } else { self.end_open(&mut *writer.session, reached) }
+        });
         match outcome {
             Ok(()) => listeners.into_iter().for_each(|host| host.committed([heard(transaction)])),
             Err(failure) => {
+                self.open = Open::default();
                 let _ = writer.session.rollback();
                 listeners.into_iter().for_each(|host| host.rolled_back([heard(transaction)], &failure.to_string()));
                 return Err(Error::from(failure));
             }
         }
-        reached.committed(&row);
         Ok(true)
+    }
+
+    /// Whether chunks wait for their commit.
+    pub fn is_open(&self) -> bool {
+        self.open.since.is_some()
+    }
+
+    /// Whether they have waited long.
+    pub fn is_overdue(&self) -> bool {
+        self.open.since.is_some_and(|since| since.elapsed() >= OPEN_MAX)
+    }
+
+    /// Commits what is open.
+    pub fn commit(&mut self, writer: &mut Writer<'_>, reached: &mut Reached) -> Result<()> {
+        if !self.is_open() {
+            return Ok(());
+        }
+        let ended = self.end_open(&mut *writer.session, reached);
+        ended.map_err(|failure| {
+            self.open = Open::default();
+            let _ = writer.session.rollback();
+            Error::from(failure)
+        })
+    }
+
+    fn end_open(&mut self, session: &mut dyn Session, reached: &mut Reached) -> Outcome {
+        session.commit()?;
+        std::mem::take(&mut self.open).rows.iter().for_each(|row| reached.committed(row));
+        Ok(())
     }
 
     fn row(&self, writer: &Writer<'_>) -> StateRow {
@@ -121,7 +192,8 @@ impl Loading {
         }
     }
 
-    fn write(&mut self, writer: &mut Writer<'_>, row: &StateRow, transaction: &Transaction) -> Outcome {
+    /// Executes a chunk in the open transaction, or begins one. Returns whether its table was empty when that began.
+    fn write(&mut self, writer: &mut Writer<'_>, row: &StateRow, transaction: &Transaction) -> Outcome<bool> {
         let chunk = transaction.begin.chunk.as_ref();
         let is_schema =
             chunk.is_some_and(|chunk| chunk.table == SCHEMA_CHUNK) && writer.options.ddl == DdlPolicy::Apply;
@@ -141,8 +213,11 @@ impl Loading {
             };
             self.notes.extend(executor.schema(&mut *writer.session, transaction, same_family)?.notes);
         }
-        writer.session.foreign_keys_act(false)?;
-        writer.session.begin()?;
+        if self.open.since.is_none() {
+            writer.session.foreign_keys_act(false)?;
+            writer.session.begin()?;
+            self.open.since = Some(Instant::now());
+        }
         writer.session.state(row)?;
         let entry = chunk.and_then(|chunk| transaction.tables.get(chunk.table)).filter(|entry| entry.applies);
         if let Some(entry) = entry {
@@ -158,6 +233,7 @@ impl Loading {
                     ));
                 }
                 writer.session.fact(&format!("{}{name}", facts::LOADED_TABLE_PREFIX), Some(&self.uuid))?;
+                self.open.fresh.insert(name.clone());
             }
             let executor = Executor {
                 channel: &writer.settings.channel,
@@ -168,9 +244,9 @@ impl Loading {
             };
             writer.begun = 1;
             executor.fast(&mut *writer.session, transaction)?;
-            writer.session.commit()?;
+            let fresh = self.open.fresh.contains(&name);
             self.tables.insert(name, self.uuid.clone());
-            return Ok(());
+            return Ok(fresh);
         }
         if is_schema && self.schema == Schema::InTransaction {
             let executor = Executor {
@@ -183,7 +259,7 @@ impl Loading {
             writer.begun = 1;
             self.notes.extend(executor.fast(&mut *writer.session, transaction)?.notes);
         }
-        writer.session.commit()
+        Ok(false)
     }
 
     /// The snapshot is whole: from here on the log goes on at its position. `false`: it had been loaded before.

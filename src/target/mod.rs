@@ -83,6 +83,8 @@ pub struct Properties {
     pub transactional_ddl: bool,
     /// Sessions that may have a transaction open at once (SQLite: 1).
     pub writers_max: usize,
+    /// Whether a table that is empty is loaded fastest in one transaction, however large.
+    pub loads_whole: bool,
     /// Whether a commit that returned survives a power cut, as the server is set up now (reliability rule 12).
     pub durable_commits: bool,
     /// Warnings for `--check` and the start of `run`: settings that weaken the promise, read-only servers ….
@@ -151,6 +153,8 @@ pub struct Head {
     pub nontransactional: bool,
     /// Foreign keys were not checked when its rows changed, and nothing cascaded.
     pub foreign_keys_off: bool,
+    /// It is a chunk of a snapshot: rows that were not there before.
+    pub snapshot: bool,
 }
 
 /// One row of [`APPLIED_TABLE`]: a target transaction.

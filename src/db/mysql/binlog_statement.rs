@@ -32,6 +32,8 @@ const SECOND_VERSION: u8 = 7;
 const STMT_END: u16 = 1;
 /// Flag of rows events: foreign keys are not looked at, and nothing cascades.
 pub const NO_FOREIGN_KEY_CHECKS: u16 = 2;
+/// Flag of rows events: unique keys other than the primary one need not be checked (`RELAXED_UNIQUE_CHECKS_F`).
+pub const RELAXED_UNIQUE_CHECKS: u16 = 4;
 
 /// Lengths of the post-headers of events 1 to 42 in both families; what is not used here is 0 or as servers write it.
 const POST_HEADERS: [u8; 42] = [

@@ -119,6 +119,8 @@ pub(super) struct Batch {
     pub(super) apart: bool,
     /// The way in order.
     pub(super) ordered: Events,
+    /// Rows stay in order also where their changes could be collapsed: there are no two of one row.
+    pub(super) in_order: bool,
     run: Option<Run>,
     key: Vec<u8>,
 }
@@ -135,7 +137,14 @@ struct Run {
 impl Batch {
     /// Nothing is held.
     pub(super) fn new(family: Family) -> Batch {
-        Batch { tables: Vec::new(), apart: false, ordered: Events::new(family), run: None, key: Vec::new() }
+        Batch {
+            tables: Vec::new(),
+            apart: false,
+            ordered: Events::new(family),
+            in_order: false,
+            run: None,
+            key: Vec::new(),
+        }
     }
 
     /// Bytes held.
@@ -195,7 +204,7 @@ impl Batch {
 
     /// Takes the rows of a record. `taken` says how many were taken when one is refused; of that one nothing remains.
     pub(super) fn put(&mut self, plan: &Arc<Plan>, rows: &Rows<'_>, taken: &mut u64) -> Result<(), RowsError> {
-        if plan.collapse.is_some() {
+        if plan.collapse.is_some() && !self.in_order {
             let index = match self.tables.iter().position(|table| table.plan.table.id == plan.table.id) {
                 Some(index) => index,
                 None => {

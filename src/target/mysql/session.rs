@@ -562,11 +562,13 @@ impl target::Session for MySqlSession {
     }
 
     fn transaction(&mut self, head: &Head) -> Outcome {
-        if !self.hold && head.foreign_keys_off != self.head.foreign_keys_off {
+        let differs = head.foreign_keys_off != self.head.foreign_keys_off || head.snapshot != self.head.snapshot;
+        if !self.hold && differs {
             // What is gathered goes out as one.
             self.send_batch()?;
         }
         self.head = head.clone();
+        self.batch.in_order = head.snapshot;
         Ok(())
     }
 
@@ -585,6 +587,10 @@ impl target::Session for MySqlSession {
         self.batch.ordered.time_s = rows.time_s;
         self.batch.ordered.server_id = self.head.server_id.max(1);
         self.batch.ordered.flags = self.event_flags();
+        if self.head.snapshot && plan.server.unique_keys.len() < 2 {
+            // There is nothing to relax; it says that the table may be filled in bulk.
+            self.batch.ordered.flags |= binlog_statement::RELAXED_UNIQUE_CHECKS;
+        }
         match self.batch.put(&plan, rows, &mut taken) {
             Ok(()) => {}
             Err(RowsError::Event(error)) => return Err(error.into()),

@@ -55,6 +55,7 @@ impl SqliteTarget {
             version: rusqlite::version().into(),
             transactional_ddl: true,
             writers_max: 1,
+            loads_whole: false,
             durable_commits: true,
             notes: Vec::new(),
         };

@@ -2,7 +2,7 @@
 
 use rlog::plugin::abi;
 
-use super::build::{Place, inserts, is_checked, mask};
+use super::build::{Place, c, inserts, is_checked, mask};
 use crate::common::shell;
 
 /// Larger than a frame and than one write.
@@ -121,19 +121,30 @@ fn a_snapshot_is_masked_as_the_log_behind_it_is() {
     let place = Place::new();
     let open = log(&place, 2_000);
     let plugin = format!("--plugin={}:key=k,*.people.mail", mask().display());
+    // Transactions' flags, in hexadecimal.
+    let marks =
+        format!("--plugin={}:{}:marks", c("contract", "tests/plugin/contract.c", &[]).display(), place.show("seen"));
+    let committed = |flags: u64| {
+        let seen = std::fs::read_to_string(place.path("seen")).unwrap();
+        let of = |line: &str| line.strip_prefix("commit ").map(|flags| u64::from_str_radix(flags, 16).unwrap());
+        seen.lines().filter_map(of).filter(|found| *found & 4 == flags).count()
+    };
     let run = || {
-        let script = "rlog-extract -q --snapshot --shadow shadow --confirm spool \"$1\" \"$2\" sqlite:app.db | rlog-queue put spool \
+        let script = "rlog-extract -q --snapshot --shadow shadow --confirm spool \"$1\" \"$2\" \"$3\" sqlite:app.db | rlog-queue put spool \
                       && rlog-apply run -q --from spool --init empty --create-tables sqlite:t.db";
-        let ran = shell(script).args([&plugin, &place.probe("")]).current_dir(place.path("")).output().unwrap();
+        let ran = shell(script).args([&plugin, &place.probe(""), &marks]).current_dir(place.path("")).output().unwrap();
         assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
         place.query("select id, mail from people order by id")
     };
     let first = run();
     assert!(first.iter().filter(|row| row.ends_with("NULL")).count() == 2 && first.len() == 5, "{first:?}");
+    let loaded = committed(4);
+    assert!(loaded > 0, "RLOG_TRANSACTION_SNAPSHOT");
     open.execute_batch("update people set mail = 'c@example.com' where id = 1; delete from people where id = 3;")
         .unwrap();
     let second = run();
     assert_eq!(second.len(), 4, "{second:?}");
+    assert!(committed(4) == loaded && committed(0) > 0, "what the log adds is no snapshot");
     // Row 4 came with the snapshot, row 1 with the log.
     assert_eq!(second[1].split_once('|').unwrap().1, second[3].split_once('|').unwrap().1);
     assert_eq!(second[3], first[4]);

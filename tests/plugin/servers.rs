@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::build::{Place, c, probe};
-use crate::common::{Server, rlog};
+use super::build::{Place, c, mask, probe};
+use crate::common::{Server, rlog, shell};
 
 /// Two tables' worth of transactions that do not depend on each other, as a server has logged them.
 fn logged() -> (Server, usize) {
@@ -119,4 +119,24 @@ fn a_process_is_fed_by_several_workers() {
         }
     }
     assert_eq!(committed, count);
+}
+
+#[test]
+fn a_snapshot_of_a_server_and_its_log_are_masked_alike() {
+    let (source, count) = logged();
+    let place = Place::new();
+    let plugin = format!("--plugin={}:key=k,shop.t.v", mask().display());
+    let rows = || {
+        let script = "rlog-extract -q --snapshot --confirm spool \"$1\" \"$2\" | rlog-queue put spool \
+                      && rlog-apply run -q --from spool --init empty --create-tables sqlite:t.db";
+        let ran = shell(script).args([&plugin, &source.url("")]).current_dir(place.path("")).output().unwrap();
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        place.query("select v from t order by id")
+    };
+    let loaded = rows();
+    assert!(loaded.len() == count && loaded.iter().all(|v| v.len() == 16 && !v.starts_with('v')), "{:?}", &loaded[..3]);
+    // The value of row 7, in another row and from the log.
+    source.sql("insert into shop.t values (1000, 'v7')");
+    let more = rows();
+    assert_eq!((more.len(), &more[count]), (count + 1, &loaded[7]));
 }

@@ -565,6 +565,11 @@ fn tls_checks_who_the_server_is_and_accounts_log_in_by_every_plugin() {
                 let ran = extract(&["-q", &url(user, &format!("ssl-mode={mode}&ssl-ca={other_ca}"))]);
                 assert_eq!(ran.status, 77, "{name} {user} {mode}: {}", ran.err);
                 assert!(ran.err.contains("ssl-ca="), "{}", ran.err);
+                // A target's certificate is judged alike: no cron line shall try it again for ever.
+                let url = url(user, &format!("ssl-mode={mode}&ssl-ca={other_ca}"));
+                let output = rlog("rlog-apply").args(["last", &url]).output().unwrap();
+                let text = String::from_utf8_lossy(&output.stderr);
+                assert!(output.status.code() == Some(77) && text.contains("ssl-ca="), "{name} {user} {mode}: {text}");
             }
             // The certificate is made out for 127.0.0.1.
             let localhost =

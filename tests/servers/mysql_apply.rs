@@ -191,6 +191,13 @@ fn no_password_reaches_the_command_line_or_the_messages() {
     mode(0o600);
     let (status, text) = last(&url);
     assert!(!text.contains("no connection"), "{status} {text}");
+    // localhost is the socket that the file names, as for every client; a port is a port.
+    std::fs::write(&file, format!("[rlog]\nuser=canary\npassword=sec-ret-42\nsocket={}\n", server.socket().display()))
+        .unwrap();
+    let (status, text) = last(&format!("mysql://localhost/?defaults-file={}", file.display()));
+    assert!(!text.contains("no connection"), "{status} {text}");
+    let (status, text) = last(&format!("mysql://localhost:1/?defaults-file={}", file.display()));
+    assert!(status == 75 && text.contains("localhost:1") && !text.contains("Error {"), "{status} {text}");
     std::fs::write(&file, "[client]\nuser=canary\npassword=wrong-pass\n").unwrap();
     let (status, text) = last(&url);
     assert_eq!(status, 77, "{text}");

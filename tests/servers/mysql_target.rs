@@ -349,6 +349,8 @@ fn a_conflict_is_told_precisely_and_leaves_the_transaction_usable() {
         singly(s, &groups[0], Force::Strict).unwrap();
         let error = singly(s, &groups[0], Force::Strict).unwrap_err();
         assert_eq!((error.cause, error.code), (Cause::Conflict(ConflictClass::DuplicateKey), Some(1062)));
+        let text = error.to_string();
+        assert!(text.contains("ERROR 1062") && !text.contains("MySqlError"), "{text}");
         singly(s, &groups[2], Force::Strict).unwrap();
         for group in &groups[1..3] {
             let error = singly(s, group, Force::Strict).unwrap_err();

@@ -11,6 +11,7 @@ use std::time::Duration;
 use mysql::consts::CapabilityFlags;
 use mysql::prelude::Queryable as _;
 use mysql::{ClientIdentity, Conn, OptsBuilder, SslOpts};
+use mysql_common::proto::codec::error::PacketCodecError;
 
 use super::client::Client;
 use super::defaults::Defaults;
@@ -89,8 +90,9 @@ impl Connector {
             None => Defaults::usual(std::env::var_os("HOME").map(PathBuf::from).as_deref())?,
         };
         let password = defaults.password.or_else(|| std::env::var("MYSQL_PWD").ok()).filter(|text| !text.is_empty());
-        // A host named in the URL is meant, whatever socket a file names for other uses.
-        let named = url.host.is_some();
+        // A host named in the URL is meant, whatever socket a file names for other uses; but localhost is the socket, as for every client of
+        // these servers, unless a port says otherwise.
+        let named = url.host.as_deref().is_some_and(|host| host != "localhost" || url.port.is_some());
         let host = url.host.clone().or(defaults.host).unwrap_or_else(|| "localhost".into());
         let socket = url.socket.clone().or(if named { None } else { defaults.socket });
         let user = url.user.clone().or(defaults.user).or_else(|| std::env::var("USER").ok());
@@ -195,9 +197,8 @@ impl Connector {
                 Class::Unavailable,
                 Some("the server offers no TLS; over a network that you trust, say so: ?ssl-mode=disabled"),
             ),
-            mysql::Error::TlsError(_) => {
-                (Class::Permission, Some("name the authority that signed the server's certificate: ?ssl-ca=FILE"))
-            }
+            mysql::Error::TlsError(_) => (Class::Permission, Some(WHOSE_CERTIFICATE)),
+            error if is_distrust(error) => (Class::Permission, Some(WHOSE_CERTIFICATE)),
             mysql::Error::IoError(io) => match io.kind() {
                 std::io::ErrorKind::NotFound if self.tls.ca.is_some() => (Class::Config, None),
                 std::io::ErrorKind::InvalidData => (Class::Permission, None),
@@ -207,13 +208,35 @@ impl Connector {
             mysql::Error::DriverError(_) | mysql::Error::CodecError(_) => (Class::TryAgain, None),
             _ => (Class::Config, None),
         };
-        let mut out =
-            Error::new(class, format!("no connection: {}", plain(&error.to_string()))).in_file(self.name.clone());
+        let mut out = Error::new(class, format!("no connection: {}", plain(&said(&error)))).in_file(self.name.clone());
         if let Some(hint) = hint {
             out = out.hint(hint);
         }
         out.caused_by(error)
     }
+}
+
+/// What to do about a certificate that is not believed.
+const WHOSE_CERTIFICATE: &str = "name the authority that signed the server's certificate: ?ssl-ca=FILE";
+
+/// Whether the server's certificate was not believed: trying again would not help.
+fn is_distrust(error: &mysql::Error) -> bool {
+    let io = match error {
+        mysql::Error::IoError(io) => io,
+        mysql::Error::CodecError(PacketCodecError::Io(io)) => io,
+        _ => return false,
+    };
+    io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
+}
+
+/// An error's own words, without the names that the client library gives to its kinds: `MySqlError { ERROR 1062 … }`.
+fn said(error: &mysql::Error) -> String {
+    let text = error.to_string();
+    let inner = text.split_once(" { ").and_then(|(kind, rest)| {
+        let is_kind = kind.ends_with("Error") && kind.chars().all(|c| c.is_ascii_alphanumeric());
+        rest.strip_suffix(" }").filter(|_| is_kind).map(str::to_owned)
+    });
+    inner.unwrap_or(text)
 }
 
 /// What a server says goes to terminals: control characters are escaped.
@@ -533,7 +556,7 @@ pub fn server_error(error: mysql::Error, doing: &str) -> Error {
         Fault::NoTable => Class::Config,
         _ => Class::Conflict,
     };
-    Error::new(class, format!("{doing}: {}", plain(&error.to_string()))).caused_by(error)
+    Error::new(class, format!("{doing}: {}", plain(&said(&error)))).caused_by(error)
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ use crate::target::{ChannelState, Target};
 
 /// How often the queue is told what was applied.
 pub(super) const ACK_EVERY: Duration = Duration::from_secs(1);
+/// And how often while that would keep large transactions from running beside each other.
+const ACK_EVERY_BUSY: Duration = Duration::from_secs(15);
 /// How long a commit may take to be safe from a power cut on servers that do not sync each.
 const UNSYNCED_FOR: Duration = Duration::from_secs(10);
 
@@ -49,9 +51,9 @@ impl Acknowledge {
         Acknowledge { queue, within, due: true, at: Instant::now(), lagging, acknowledged, kept: kept.is_some() }
     }
 
-    /// Whether it is time to tell.
-    pub(super) fn is_time(&self, now: bool) -> bool {
-        self.due && (now || self.at.elapsed() >= ACK_EVERY)
+    /// Whether it is time to tell. `busy`: all that is at work has to be waited for, and takes long.
+    pub(super) fn is_time(&self, now: bool, busy: bool) -> bool {
+        self.due && (now || self.at.elapsed() >= if busy { ACK_EVERY_BUSY } else { ACK_EVERY })
     }
 
     /// Tells that everything up to `mark` is committed.

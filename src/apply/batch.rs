@@ -24,6 +24,14 @@ pub fn server_origin(server_id: u32) -> String {
     format!("server-{server_id}")
 }
 
+/// Whether a transaction stands alone for its size only. What it holds beside rows is found when it is executed.
+pub fn is_large(transaction: &Transaction) -> bool {
+    use crate::frame::begin_flags::{FOREIGN_KEYS_OFF, MERGED, NONTRANSACTIONAL, SNAPSHOT};
+    transaction.begin.is_barrier()
+        && transaction.body.bytes > crate::frame::TRANSACTION_ALONE_ABOVE_BYTES
+        && transaction.begin.flags & (FOREIGN_KEYS_OFF | MERGED | NONTRANSACTIONAL | SNAPSHOT) == 0
+}
+
 /// A batch that is being gathered.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -57,6 +65,11 @@ impl Batch {
     /// Whether what stands at `at` may join.
     pub fn admits_place(&self, incarnation: Incarnation, at: Coordinate) -> bool {
         self.is_empty() || (self.incarnation == incarnation && self.end.file() == at.file())
+    }
+
+    /// Whether it is a transaction that stands alone for its size only, as far as can be told without reading it.
+    pub fn is_large(&self) -> bool {
+        matches!(&self.transactions[..], [one] if is_large(one)) && self.facts.is_empty()
     }
 
     /// Whether it should be applied before more is read, when so many are at work at once.

@@ -8,6 +8,13 @@
 //! state that the target shows is one that the source had. A batch that cannot say what it touches (statements, rows that depend on
 //! others) runs by its window, and those behind it wait until it has committed.
 //!
+//! # On trial
+//!
+//! A transaction that stands alone for its size only runs beside the one before it, as if they did not depend on each other. Rows lock what they
+//! touch until their transaction commits, and commits have the source's order; so where the younger one does depend on the older one, one of the two
+//! meets a lock of the other, or a row that is not there yet or still there, never a wrong result. Then the younger one rolls back and
+//! runs again alone, and the next few do not try. It also gives way when the older one gets nowhere for a while.
+//!
 //! # By windows
 //!
 //! [`Schedule`] decides, threads obey. A worker starts a batch, executes and flushes it, and then waits for its turn to commit. If the head
@@ -19,6 +26,7 @@
 //! how to retry, reconnect and go row by row. So there is one place for that, and a pool is only ever fast.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -40,6 +48,14 @@ const STALLED_AFTER: u32 = 4;
 const STALL_MAX: Duration = Duration::from_secs(1);
 /// Batches that run ahead do not block each other, as far as rows go: there, much longer is usual.
 const STALL_AHEAD: Duration = Duration::from_secs(3);
+/// The server executes none of the statements of a large head for so long: who is on trial may hold what it waits for.
+const STALL_LARGE: Duration = Duration::from_secs(3);
+/// Large transactions that are held at once: one is read while two are at work.
+const LARGE_MAX: usize = 3;
+/// Large transactions that run alone after one on trial had to give way; twice as many after the next.
+const TRIALS_AFTER: u32 = 2;
+/// And so many at most.
+const TRIALS_AFTER_MAX: u32 = 64;
 /// Batches that run by their windows after one could not run ahead.
 const PLAIN_AFTER: u32 = 100;
 /// Times that one batch is run again here before one session takes over.
@@ -52,6 +68,8 @@ pub struct Pool {
     workers: usize,
     /// Whether the sessions can run ahead.
     ahead: bool,
+    /// Whether they can run on trial.
+    trials: bool,
 }
 
 struct Shared {
@@ -61,6 +79,8 @@ struct Shared {
     settings: Settings,
     definitions: Arc<Definitions>,
     uuid: String,
+    /// Counts the statements that servers have executed.
+    beat: Arc<AtomicU64>,
 }
 
 struct State {
@@ -70,6 +90,11 @@ struct State {
     claims: BTreeMap<UnitId, Arc<Claims>>,
     /// So many batches to come run by their windows.
     plain: u32,
+    /// So many large transactions to come run alone, and how many will after the next failure.
+    alone: u32,
+    alone_next: u32,
+    /// The last beat that was seen.
+    beat: u64,
     done: Vec<(StateRow, Tally)>,
     retries: u64,
     /// No unit starts any more; those that wait for their turn behind a failed one roll back.
@@ -99,6 +124,9 @@ impl Pool {
                 batches: BTreeMap::new(),
                 claims: BTreeMap::new(),
                 plain: 0,
+                alone: 0,
+                alone_next: TRIALS_AFTER,
+                beat: 0,
                 done: Vec::new(),
                 retries: 0,
                 failed: false,
@@ -112,11 +140,15 @@ impl Pool {
             settings: settings.clone(),
             definitions: definitions.clone(),
             uuid: uuid.to_owned(),
+            beat: Arc::default(),
         });
-        let mut pool = Pool { shared, threads: Vec::new(), workers, ahead: options.order == Order::Commit };
+        let in_order = options.order == Order::Commit;
+        let mut pool = Pool { shared, threads: Vec::new(), workers, ahead: in_order, trials: in_order };
         for _ in 0..workers {
             let mut session = target.session(settings)?;
             pool.ahead &= session.hold(false);
+            pool.trials &= session.trial(false);
+            session.set_beat(pool.shared.beat.clone());
             let shared = pool.shared.clone();
             pool.threads.push(std::thread::spawn(move || shared.work(session)));
         }
@@ -127,7 +159,9 @@ impl Pool {
     /// must be closed.
     pub fn submit(&self, batch: Batch, written: &mut Written) -> bool {
         let mut state = self.shared.lock();
-        while state.schedule.len() >= 2 * self.workers && !state.failed {
+        let large = batch.is_large();
+        let held_max = if large { LARGE_MAX.min(2 * self.workers) } else { 2 * self.workers };
+        while state.schedule.len() >= held_max && !state.failed {
             state = self.shared.wait(state);
         }
         let transactions = &batch.transactions;
@@ -137,6 +171,11 @@ impl Pool {
         // Two batches that keep the same fact would wait for each other.
         window.ahead = self.ahead && state.plain == 0 && batch.facts.is_empty();
         state.plain = state.plain.saturating_sub(1);
+        if large {
+            (window.barrier, window.ahead) = (true, false);
+            window.trial = self.trials && state.alone == 0;
+            state.alone = state.alone.saturating_sub(1);
+        }
         let id = state.schedule.add(window);
         state.batches.insert(id, Arc::new(batch));
         state.take_done(written);
@@ -148,6 +187,16 @@ impl Pool {
     pub fn is_idle(&self) -> bool {
         let state = self.shared.lock();
         state.schedule.is_empty() && state.done.is_empty()
+    }
+
+    /// Whether large transactions are at work.
+    pub fn has_large(&self) -> bool {
+        self.shared.lock().batches.values().any(|batch| batch.is_large())
+    }
+
+    /// Whether large transactions are best handed to these sessions.
+    pub fn takes_large(&self) -> bool {
+        self.trials
     }
 
     /// Waits until everything is committed. `false`: the pool has failed, and must be closed.
@@ -190,6 +239,13 @@ impl Drop for PanicGuard<'_> {
 }
 
 impl State {
+    /// One on trial had to give way.
+    fn gave_way(&mut self, id: UnitId) {
+        self.schedule.not_on_trial(id);
+        self.alone = self.alone_next;
+        self.alone_next = (self.alone_next * 2).min(TRIALS_AFTER_MAX);
+    }
+
     fn take_done(&mut self, written: &mut Written) {
         written.retries += std::mem::take(&mut self.retries);
         for (row, tally) in self.done.drain(..) {
@@ -229,9 +285,12 @@ impl Shared {
             let started = Instant::now();
             state.moved = started;
             let ahead = state.schedule.is_ahead(id);
+            let may_try = state.schedule.is_trial(id);
+            let on_trial = may_try && !state.schedule.is_head(id);
             drop(state);
             let row = batch.row(&self.settings.channel, self.settings.epoch, &self.uuid, crate::sys::clock::now_us());
             let mut begun = 0;
+            session.trial(on_trial);
             let outcome = if ahead {
                 self.execute_ahead(&mut *session, &batch, &row, id, &mut begun)
             } else {
@@ -241,7 +300,9 @@ impl Shared {
             let committed = match outcome {
                 Ok((tally, left)) => {
                     state.schedule.executed(id);
-                    state.usual = (state.usual * 7 + started.elapsed().min(STALL_MAX)) / 8;
+                    if !may_try {
+                        state.usual = (state.usual * 7 + started.elapsed().min(STALL_MAX)) / 8;
+                    }
                     self.changed.notify_all();
                     let (turn, now) = self.turn(state, id);
                     state = now;
@@ -251,6 +312,9 @@ impl Shared {
                         self.tell_rolled_back(&batch, begun, "it gives way to one before it");
                         state = self.lock();
                         state.schedule.rolled_back(id);
+                        if on_trial {
+                            state.gave_way(id);
+                        }
                         state.retries += 1;
                         state.failed |= gone.is_err();
                         self.changed.notify_all();
@@ -271,6 +335,9 @@ impl Shared {
             match committed {
                 Ok(tally) => {
                     attempts = 0;
+                    if on_trial {
+                        state.alone_next = TRIALS_AFTER;
+                    }
                     state.schedule.committed(id);
                     state.batches.remove(&id);
                     state.claims.remove(&id);
@@ -289,6 +356,14 @@ impl Shared {
                         state.schedule.rolled_back(id);
                         state.schedule.not_ahead(id);
                         state.plain = PLAIN_AFTER;
+                        self.changed.notify_all();
+                        continue;
+                    }
+                    if on_trial && gone.is_ok() && !matches!(failure.cause, Cause::Lost | Cause::Fenced) {
+                        // Whether it is a conflict shows when it runs alone.
+                        state.schedule.rolled_back(id);
+                        state.gave_way(id);
+                        state.retries += 1;
                         self.changed.notify_all();
                         continue;
                     }
@@ -323,11 +398,18 @@ impl Shared {
             if state.failed {
                 return (false, state);
             }
-            let limit = match state.schedule.is_ahead(id)
+            let beat = self.beat.load(Ordering::Relaxed);
+            if state.schedule.is_trial(id) && state.beat != beat {
+                (state.beat, state.moved) = (beat, Instant::now());
+            }
+            let limit = if state.schedule.is_trial(id) {
+                STALL_LARGE
+            } else if state.schedule.is_ahead(id)
                 && state.schedule.head().is_none_or(|head| state.schedule.is_ahead(head))
             {
-                true => STALL_AHEAD,
-                false => (state.usual * STALLED_AFTER).clamp(STALL, STALL_MAX),
+                STALL_AHEAD
+            } else {
+                (state.usual * STALLED_AFTER).clamp(STALL, STALL_MAX)
             };
             let stalled = state.moved.elapsed() >= limit;
             if stalled && state.schedule.youngest_executed() == Some(id) {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::acknowledge::Acknowledge;
 use super::base::{aborted, base_of, beginning, held_from_the_beginning, leading_snapshot};
-use super::batch::{Batch, server_origin};
+use super::batch::{Batch, is_large, server_origin};
 use super::cursor::Cursor;
 use super::dead_letter::DeadLetters;
 use super::input::{Input, Transaction, Unit};
@@ -503,7 +503,12 @@ impl Run<'_> {
         }
         let Some(transaction) = self.decided(transaction)? else { return Ok(Next::More) };
         let alone = transaction.begin.is_barrier();
-        if alone {
+        let large = alone && self.batch.facts.is_empty() && is_large(&transaction) && self.has_trials()?;
+        if large {
+            if !self.batch.is_empty() {
+                self.submit()?;
+            }
+        } else if alone {
             self.flush()?;
         } else if !self.batch.admits(&transaction) {
             self.submit()?;
@@ -511,7 +516,9 @@ impl Run<'_> {
         self.reached.read_to(transaction.position.end);
         self.batch.push(transaction, from);
         self.mark_batch();
-        if alone {
+        if large {
+            self.submit()?;
+        } else if alone {
             self.write_batch()?;
         }
         Ok(Next::More)
@@ -641,18 +648,34 @@ impl Run<'_> {
         outcome
     }
 
-    /// Hands the batch to the sessions at work, or writes it where there is only one.
-    fn submit(&mut self) -> Result<()> {
-        let several = self.options.workers > 1 && self.target.properties().writers_max > 1;
-        // A transaction that is to be skipped, or a failure before, needs the session that goes one by one.
-        if !several || self.skip.is_some() || self.batch.transactions.is_empty() {
-            self.settle()?;
-            return self.write_batch();
+    /// Whether there may be several sessions. A transaction that is to be skipped, or a failure before, needs the one that goes one by one.
+    fn has_several(&self) -> bool {
+        self.options.workers > 1 && self.target.properties().writers_max > 1 && self.skip.is_none()
+    }
+
+    /// Whether large transactions are for sessions that run them on trial.
+    fn has_trials(&mut self) -> Result<bool> {
+        if self.has_several() {
+            self.open_pool()?;
         }
+        Ok(self.has_several() && self.pool.as_ref().is_some_and(Pool::takes_large))
+    }
+
+    fn open_pool(&mut self) -> Result<()> {
         if self.pool.is_none() {
             let writer = self.writer.as_ref().ok_or_else(no_stream)?;
             self.pool = Some(Pool::new(self.target, self.options, &writer.settings, self.definitions, &self.uuid)?);
         }
+        Ok(())
+    }
+
+    /// Hands the batch to the sessions at work, or writes it where there is only one.
+    fn submit(&mut self) -> Result<()> {
+        if !self.has_several() || self.batch.transactions.is_empty() {
+            self.settle()?;
+            return self.write_batch();
+        }
+        self.open_pool()?;
         let batch = std::mem::take(&mut self.batch);
         let mut written = Written::default();
         let well = self.pool.as_ref().is_none_or(|pool| pool.submit(batch, &mut written));
@@ -759,7 +782,8 @@ impl Run<'_> {
 
     /// Tells the queue what needs not be kept for us: all up to the last safe place. What sessions are at work on is waited for.
     fn acknowledge(&mut self, now: bool) -> Result<()> {
-        if !self.acknowledge.as_ref().is_some_and(|acknowledge| acknowledge.is_time(now)) {
+        let busy = self.pool.as_ref().is_some_and(Pool::has_large);
+        if !self.acknowledge.as_ref().is_some_and(|acknowledge| acknowledge.is_time(now, busy)) {
             return Ok(());
         }
         self.settle()?;

@@ -12,6 +12,9 @@
 //!
 //! A barrier runs alone: after everything before it has committed, and before anything behind it starts.
 //!
+//! A barrier that is one for its size alone may run *on trial*, beside one older barrier of that kind: where it depends on that, it meets
+//! its locks or a conflict, gives way, and is an ordinary barrier from then on.
+//!
 //! A unit that may run *ahead* starts whatever its window says, in the units' order: who runs it keeps what older units touch for the end,
 //! when they have committed.
 //!
@@ -36,6 +39,8 @@ pub struct Window {
     pub barrier: bool,
     /// It may run ahead of units that it depends on.
     pub ahead: bool,
+    /// It is a barrier, but may run on trial beside older ones that may too.
+    pub trial: bool,
 }
 
 impl Window {
@@ -53,6 +58,9 @@ impl Window {
         window
     }
 }
+
+/// Barriers that are at work at once at most, where all but the oldest are on trial. Each is large.
+const TRIALS_MAX: usize = 2;
 
 /// Number of a unit, in source order.
 pub type UnitId = u64;
@@ -113,16 +121,20 @@ impl Schedule {
         if at_work >= self.workers_max {
             return None;
         }
-        let mut older_uncommitted = false;
+        let (mut older_uncommitted, mut behind_barrier) = (false, false);
         let mut found = None;
         for (index, unit) in self.units.iter().enumerate() {
-            if unit.phase == Phase::Waiting && self.may_start(index, older_uncommitted) {
+            let may_pass = !behind_barrier || unit.window.trial;
+            if unit.phase == Phase::Waiting && may_pass && self.may_start(index, older_uncommitted) {
                 found = Some(index);
                 break;
             }
-            // Nothing passes a barrier.
+            // Nothing passes a barrier but what is on trial behind one that may be too.
             if unit.window.barrier && unit.phase != Phase::Committed {
-                return None;
+                if !unit.window.trial || unit.phase == Phase::Waiting {
+                    return None;
+                }
+                behind_barrier = true;
             }
             older_uncommitted |= unit.phase != Phase::Committed;
         }
@@ -134,7 +146,11 @@ impl Schedule {
     fn may_start(&self, index: usize, older_uncommitted: bool) -> bool {
         let Some(unit) = self.units.get(index) else { return false };
         if unit.window.barrier {
-            return !older_uncommitted;
+            let older = || self.units.iter().take(index).filter(|older| older.phase != Phase::Committed);
+            let beside = || {
+                older().count() < TRIALS_MAX && older().all(|older| older.window.trial && older.phase != Phase::Waiting)
+            };
+            return !older_uncommitted || unit.window.trial && beside();
         }
         if unit.window.ahead {
             return self.units.iter().take(index).all(|older| older.phase != Phase::Waiting);
@@ -162,6 +178,18 @@ impl Schedule {
         if let Some(unit) = self.units.iter_mut().find(|unit| unit.id == id) {
             unit.window.ahead = false;
         }
+    }
+
+    /// The unit is an ordinary barrier from now on. It has been rolled back.
+    pub fn not_on_trial(&mut self, id: UnitId) {
+        if let Some(unit) = self.units.iter_mut().find(|unit| unit.id == id) {
+            unit.window.trial = false;
+        }
+    }
+
+    /// Whether this unit is one that may run on trial.
+    pub fn is_trial(&self, id: UnitId) -> bool {
+        self.units.iter().any(|unit| unit.id == id && unit.window.trial)
     }
 
     /// Whether this unit runs ahead.
@@ -288,6 +316,34 @@ mod tests {
         assert_eq!(startable(&mut schedule), [1]);
         finish(&mut schedule, 1);
         assert_eq!(startable(&mut schedule), [2]);
+    }
+
+    #[test]
+    fn barriers_on_trial_run_in_twos_and_nothing_else_passes_them() {
+        let mut schedule = Schedule::new(Order::Commit, 8);
+        let trial = |end| Window { barrier: true, trial: true, ..unit((0, end)) };
+        schedule.add(unit((0, 2)));
+        for end in 3..6 {
+            schedule.add(trial(end));
+        }
+        schedule.add(Window { ahead: true, ..unit((0, 6)) });
+        schedule.add(unit((0, 7)));
+        assert_eq!(startable(&mut schedule), [0], "beside others of their kind only");
+        finish(&mut schedule, 0);
+        assert_eq!(startable(&mut schedule), [1, 2]);
+        schedule.executed(2);
+        assert!(!schedule.may_commit(2) && startable(&mut schedule).is_empty());
+        assert_eq!(schedule.youngest_executed(), Some(2));
+        // It gives way: from then on it is alone.
+        schedule.rolled_back(2);
+        schedule.not_on_trial(2);
+        assert!(startable(&mut schedule).is_empty());
+        finish(&mut schedule, 1);
+        assert_eq!(startable(&mut schedule), [2]);
+        finish(&mut schedule, 2);
+        assert_eq!(startable(&mut schedule), [3], "nothing else runs beside one");
+        finish(&mut schedule, 3);
+        assert_eq!(startable(&mut schedule), [4, 5]);
     }
 
     #[test]

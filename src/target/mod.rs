@@ -31,6 +31,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use crate::error::{Class, Error, Result};
@@ -486,6 +487,18 @@ pub trait Session: Send {
     fn hold(&mut self, hold: bool) -> bool {
         let _ = hold;
         false
+    }
+
+    /// Whether the transactions to come run on trial: beside older ones that have not committed, on which they may depend. Whatever does not
+    /// either lock what it touches or fail (statements, engines that cannot roll back) fails with [`Cause::Alone`]. `false`: the backend cannot.
+    fn trial(&mut self, trial: bool) -> bool {
+        let _ = trial;
+        false
+    }
+
+    /// Counted up whenever the server has executed a part of the open transaction: a sign of life for those who wait behind it.
+    fn set_beat(&mut self, beat: Arc<AtomicU64>) {
+        let _ = beat;
     }
 
     /// What the changes held back touch: all that the open transaction is to do beside its state row.

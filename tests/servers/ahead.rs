@@ -93,3 +93,160 @@ fn batches_that_run_ahead_and_overlap_arrive_as_they_were() {
 fn batches_that_cannot_run_ahead_take_their_turn_between_those_that_can() {
     arrives(9, 1);
 }
+
+/// Large transactions, some of which depend on the one before.
+const LARGE: [&str; 12] = [
+    "insert into a select seq, 0, md5(seq) from seq_1_to_30000",
+    "insert into b select seq, seq, md5(seq) from seq_1_to_30000",
+    "update a set n = n + 1",
+    "delete from b where id <= 25000",
+    // Unique values that the one before has let go of; rows that it has made; small ones in between.
+    "insert into b select seq, seq, md5(seq) from seq_1_to_25000",
+    // From behind, where the one before has not come yet.
+    "update b set u = u + 100000, v = 'x' where id <= 25000 order by id desc",
+    "begin; update a set n = 7 where id = 1; update b set v = 'y' where id = 2; commit",
+    "insert into nokey select seq, repeat(md5(seq), 1000) from seq_1_to_40",
+    "delete from nokey where a > 1",
+    "insert into child select seq, seq from seq_1_to_30000",
+    "delete from parent where id between 10 and 29000",
+    "insert into parent select seq from seq_10_to_29000",
+];
+
+fn large_source() -> (Server, Vec<u8>) {
+    let source = Server::new("mariadb-10.11").log_bin().start();
+    source.sql(
+        "create database shop; use shop; create table a (id int primary key, n int, v varchar(40)) engine=innodb; \
+         create table b (id int primary key, u int, v varchar(40), unique key (u)) engine=innodb; create table nokey (a int, b mediumtext) engine=innodb; \
+         create table parent (id int primary key) engine=innodb; insert into parent select seq from seq_1_to_30000; \
+         create table child (id int primary key, p int, foreign key (p) references parent (id) on delete cascade) engine=innodb",
+    );
+    for sql in LARGE {
+        source.sql(&format!("use shop; {sql}"));
+    }
+    source.flush_logs();
+    let frames = rlog("rlog-extract").arg(&source.logs()[0]).output().unwrap();
+    assert!(frames.status.success(), "{frames:?}");
+    (source, frames.stdout)
+}
+
+fn large_tables(server: &Server) -> String {
+    let sums = ["a", "b", "parent", "child"].map(|table| server.text(&format!("checksum table shop.{table}")));
+    sums.concat() + &server.text("select a, md5(b) from shop.nokey order by a")
+}
+
+#[test]
+fn large_transactions_run_beside_each_other_and_arrive_as_they_were() {
+    let (source, frames) = large_source();
+    let dir = crate::common::scratch();
+    let file = dir.path().join("s.rlog");
+    std::fs::write(&file, frames).unwrap();
+    let target = Server::new("mariadb-10.11").start();
+    let apply = rlog("rlog-apply")
+        .args(["run", "--workers", "2", "--init", "empty", "--from"])
+        .arg(&file)
+        .arg(target.socket_url(""))
+        .output()
+        .unwrap();
+    assert!(apply.status.success(), "{apply:?}");
+    assert_eq!(large_tables(&target), large_tables(&source));
+}
+
+#[test]
+fn large_transactions_are_applied_once_by_an_applier_that_is_killed() {
+    let (source, frames) = large_source();
+    let dir = crate::common::scratch();
+    let file = dir.path().join("s.rlog");
+    std::fs::write(&file, frames).unwrap();
+    let target = Server::new("mariadb-10.11").start();
+    let mut dice = Dice(7);
+    let mut wait_ms = 100;
+    loop {
+        let mut applier = std::process::Command::new(rlog("rlog-apply").get_program())
+            .args(["run", "-q", "--workers", "2", "--init", "empty", "--lock-wait", "20s", "--from"])
+            .arg(&file)
+            .arg(target.socket_url(""))
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(dice.below(wait_ms)));
+        // Later and later, so that any machine comes to the end.
+        wait_ms += wait_ms / 8;
+        if let Some(status) = applier.try_wait().unwrap() {
+            assert!(status.success(), "{status}");
+            break;
+        }
+        applier.kill().unwrap();
+        applier.wait().unwrap();
+    }
+    assert_eq!(large_tables(&target), large_tables(&source));
+}
+
+#[test]
+fn a_conflict_of_a_large_transaction_keeps_all_before_it_and_nothing_of_it() {
+    use crate::common::changes::{Records, Source, table};
+    let server = Server::new("mariadb-10.11").start();
+    server.sql(
+        "create database shop; create table shop.t (id int primary key, v varchar(100)); insert into shop.t values (25000, 'mine')",
+    );
+    let t = table("shop", "t");
+    let word = "x".repeat(90);
+    let rows =
+        |ids: std::ops::Range<i32>| ids.fold(Records::default(), |records, id| records.insert(&t, (id, Some(&word))));
+    let mut source = Source::new();
+    for ids in [0..11_000, 11_000..22_000, 22_000..33_000, 33_000..44_000] {
+        source.barrier(rows(ids));
+    }
+    let stream = source.end();
+    let run = || {
+        let mut command = rlog("rlog-apply");
+        command.args(["run", "-q", "--workers", "4", "--init", "oldest"]).arg(server.socket_url(""));
+        let output = command.write_stdin(stream.as_slice()).output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (status, text) = run();
+    assert!(status == 80 && text.contains("duplicate-key") && text.contains("id=25000"), "{status} {text}");
+    assert_eq!(server.text("select count(*), max(id) from shop.t"), "22001\t25000\n");
+    server.sql("delete from shop.t where id = 25000");
+    assert_eq!(run(), (0, String::new()));
+    assert_eq!(server.text("select count(*), max(id) from shop.t"), "44000\t43999\n");
+}
+
+#[test]
+fn a_large_transaction_that_needs_the_one_beside_it_gives_way() {
+    use crate::common::changes::{Records, Source, table};
+    use mysql::prelude::Queryable as _;
+    let server = Server::new("mariadb-10.11").start();
+    server.sql(
+        "create database shop; create table shop.gate (id int primary key, v varchar(100) charset utf8mb4); insert into shop.gate values (0, 'shut'); \
+         create table shop.t (id int primary key, v varchar(100) charset utf8mb4)",
+    );
+    let (gate, t) = (table("shop", "gate"), table("shop", "t"));
+    let (old, new) = ("x".repeat(90), "y".repeat(90));
+    let mut source = Source::new();
+    let open = Records::default().update(&gate, (0, Some("shut")), (0, Some("open")));
+    source.barrier((0..11_000).fold(open, |records, id| records.insert(&t, (id, Some(&old)))));
+    source.barrier(
+        (0..11_000).fold(Records::default(), |records, id| records.update(&t, (id, Some(&old)), (id, Some(&new)))),
+    );
+    source.barrier((11_000..22_000).fold(Records::default(), |records, id| records.insert(&t, (id, Some(&new)))));
+    let dir = crate::common::scratch();
+    let file = dir.path().join("s.rlog");
+    std::fs::write(&file, source.end()).unwrap();
+    // The first one waits at the gate before its other rows; the second one finds none of them.
+    let mut holder = server.connect();
+    holder.query_drop("begin").unwrap();
+    holder.query_drop("select * from shop.gate for update").unwrap();
+    let mut applier = std::process::Command::new(rlog("rlog-apply").get_program())
+        .args(["run", "-q", "--workers", "2", "--init", "oldest", "--from"])
+        .arg(&file)
+        .arg(server.socket_url(""))
+        .spawn()
+        .unwrap();
+    while server.text("show global status like 'Com_rollback'").trim_end().ends_with("\t0") {
+        assert!(applier.try_wait().unwrap().is_none(), "it waits at the gate");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert_eq!(server.value("select count(*) from shop.t"), "0");
+    holder.query_drop("commit").unwrap();
+    assert!(applier.wait().unwrap().success());
+    assert_eq!(server.text("select count(*), min(v) = max(v), max(v) = repeat('y', 90) from shop.t"), "22000\t1\t1\n");
+}

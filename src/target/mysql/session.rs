@@ -45,6 +45,9 @@ pub(super) struct MySqlSession {
     batch: Batch,
     /// Nothing may be sent before [`target::Session::flush_apart`].
     hold: bool,
+    /// Only what locks what it touches may be sent.
+    trial: bool,
+    beat: Arc<AtomicU64>,
     events: Events,
     /// Memory for the next statement.
     text: String,
@@ -78,6 +81,8 @@ impl MySqlSession {
             plans: HashMap::new(),
             batch: Batch::new(family),
             hold: false,
+            trial: false,
+            beat: Arc::default(),
             events: Events::new(family),
             text: String::new(),
             native: None,
@@ -216,6 +221,7 @@ impl MySqlSession {
 
     /// Waits for events that are under way.
     fn settle(&mut self) -> Outcome {
+        self.beat.fetch_add(1, Ordering::Relaxed);
         self.session.finish().map_err(|error| failure(error, "row events"))
     }
 
@@ -307,10 +313,18 @@ impl MySqlSession {
 
     /// What cannot wait in a transaction that is held back.
     fn not_held(&self, what: &str) -> Outcome {
-        match self.hold {
-            true => Err(Failure::new(Cause::Alone, Error::new(Class::TryAgain, format!("{what} cannot be held back")))),
-            false => Ok(()),
-        }
+        self.refuse(self.hold, what)
+    }
+
+    /// What neither waits nor runs on trial.
+    fn not_ahead(&self, what: &str) -> Outcome {
+        self.refuse(self.hold || self.trial, what)
+    }
+
+    fn refuse(&self, refused: bool, what: &str) -> Outcome {
+        let error =
+            || Error::new(Class::TryAgain, format!("{what} cannot be applied before all that is older has committed"));
+        if refused { Err(Failure::new(Cause::Alone, error())) } else { Ok(()) }
     }
 
     fn event_flags(&self) -> u16 {
@@ -578,6 +592,9 @@ impl target::Session for MySqlSession {
         if plan.collapse.is_none() || self.head.foreign_keys_off {
             self.not_held(&plan.name)?;
         }
+        if !plan.native || !plan.server.transactional {
+            self.not_ahead(&plan.name)?;
+        }
         if !plan.native {
             self.send_batch()?;
             self.plain_context()?;
@@ -596,7 +613,7 @@ impl target::Session for MySqlSession {
             Err(RowsError::Event(error)) => return Err(error.into()),
             Err(RowsError::Refused(Refused::Misfit)) => {
                 // SQL says it, and the server judges. What was taken before goes first.
-                self.not_held(&plan.name)?;
+                self.not_ahead(&plan.name)?;
                 self.send_batch()?;
                 self.plain_context()?;
                 self.rows_singly(&plan, rows, taken)?;
@@ -624,14 +641,14 @@ impl target::Session for MySqlSession {
     }
 
     fn statement(&mut self, kind: RecordKind, statement: &Statement<'_>) -> Outcome {
-        self.not_held("a statement")?;
+        self.not_ahead("a statement")?;
         self.send_batch()?;
         self.dirty = true;
         statement::execute(self, kind, statement)
     }
 
     fn ddl(&mut self, statement: &Statement<'_>) -> Outcome<DdlOutcome> {
-        self.not_held("a DDL")?;
+        self.not_ahead("a DDL")?;
         // Its transaction holds nothing but the state row so far, which comes again behind the DDL.
         let Some(row) = self.state_row.clone().filter(|_| !self.dirty && self.batch.is_empty()) else {
             return Err(Error::new(Class::Conflict, "DDL in the midst of a transaction, which it would commit").into());
@@ -697,6 +714,15 @@ impl target::Session for MySqlSession {
     fn hold(&mut self, hold: bool) -> bool {
         self.hold = hold;
         true
+    }
+
+    fn trial(&mut self, trial: bool) -> bool {
+        self.trial = trial;
+        true
+    }
+
+    fn set_beat(&mut self, beat: Arc<AtomicU64>) {
+        self.beat = beat;
     }
 
     fn claims(&mut self) -> Claims {

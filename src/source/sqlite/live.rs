@@ -44,6 +44,8 @@ use crate::source::Confirm;
 const CONFIRM_PAUSE: Duration = Duration::from_millis(5);
 /// How often a turnover is tried; twice as long after each that came to nothing, up to the second.
 const TURNOVER_PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+/// And writers wait for one in so many parts of the time, at most.
+const TURNOVER_SHARE: u32 = 50;
 /// How long writers wait in a turnover for what they wrote last to be confirmed.
 const TURNOVER_CONFIRM_WAIT: Duration = Duration::from_millis(50);
 /// Whoever has confirmed something so lately is likely to confirm the rest in that time.
@@ -159,10 +161,13 @@ pub struct Live {
     held: Pin,
     /// What was reached when `held` was taken, at least.
     held_from: Coordinate,
+    /// What `held` does not cover until it is confirmed: a pin is taken at the end of the log, and reading may begin far before it. Unknown until
+    /// the log has been read up to the pin.
+    held_upto: Option<Coordinate>,
     next: Option<NextPin>,
     /// A connection without a transaction, for the next pin.
     spare: Option<Pin>,
-    /// Until what lies between the resume point and the first pin has been read, and again while the log is long: see
+    /// Until what lies between the resume point and the first pin is confirmed, and again while the log is long: see
     /// [`HOLD_OFF_FRAMES`].
     no_checkpoint: Option<NoCheckpoint>,
     decoder: Decoder,
@@ -406,6 +411,7 @@ impl Live {
             wal,
             held,
             held_from: reached,
+            held_upto: None,
             next: None,
             spare: None,
             no_checkpoint,
@@ -548,8 +554,17 @@ impl Live {
         Ok(())
     }
 
-    /// Everything in front of the first pin has been read. Whether the application's checkpoints are held off from here on.
+    /// Whether the pin keeps everything that is not confirmed. Until then a process that starts in our place could not go on from what is.
+    fn is_covered(&self) -> bool {
+        self.held_upto.is_some_and(|upto| self.downstream.confirmed >= upto)
+    }
+
+    /// Now that the log has been read up to the pin that is held: whether checkpoints are held off from here on.
     fn hold_off(&mut self, index: &WalIndex) -> Result<()> {
+        self.held_upto.get_or_insert(self.encoder.reached());
+        if !self.is_covered() {
+            return Ok(());
+        }
         let wanted = self.options.turnover_bytes.is_some() && self.is_long(index);
         if !wanted {
             self.no_checkpoint = None;
@@ -571,7 +586,8 @@ impl Live {
         let quiet = self.read.elapsed() >= QUIET;
         let recently = self.tidied.is_some_and(|(at, pause)| at.elapsed() < pause);
         let due = self.is_long(&index) && (quiet || log_bytes(&index) > limit);
-        if !due || recently || self.let_go || !self.downstream.keeps_up(self.encoder.reached()) {
+        let possible = !self.let_go && self.is_covered();
+        if !due || recently || !possible || !self.downstream.keeps_up(self.encoder.reached()) {
             return Ok(());
         }
         let (least, most) = TURNOVER_PAUSE;
@@ -579,9 +595,11 @@ impl Live {
         self.tidied = Some((Instant::now(), pause));
         // It is one of those that are held off.
         self.no_checkpoint = None;
-        match self.turn_over() {
-            Ok(true) => self.tidied = Some((Instant::now(), least)),
-            Ok(false) => {}
+        let mut held = Duration::ZERO;
+        let done = self.turn_over(&mut held);
+        let share = held.saturating_mul(TURNOVER_SHARE);
+        match done {
+            Ok(done) => self.tidied = Some((Instant::now(), share.max(if done { least } else { pause }))),
             // Who may only read can hold the log, and leaves copying back to the application.
             Err(error) if error.class() == Class::Permission => {
                 self.options.turnover_bytes = None;
@@ -594,14 +612,22 @@ impl Live {
         Ok(())
     }
 
-    /// Whether the next writer starts the log again.
-    fn turn_over(&mut self) -> Result<bool> {
+    /// Whether the next writer starts the log again. `held` is for how long no writer could commit.
+    fn turn_over(&mut self, held: &mut Duration) -> Result<bool> {
         let turnover = Turnover::prepare(&self.path)?;
         // What came meanwhile is read, confirmed and copied before writers have to wait, so that they do so for little.
         if self.advance(TURNOVER_DRAIN_WAIT)?.is_none() || !turnover.lock(&self.path)? {
             return Ok(false);
         }
         // No writer can commit now.
+        let since = Instant::now();
+        let done = self.turn_over_locked(&turnover);
+        drop(turnover);
+        *held = since.elapsed();
+        done
+    }
+
+    fn turn_over_locked(&mut self, turnover: &Turnover) -> Result<bool> {
         let Some((index, reached)) = self.advance(TURNOVER_CONFIRM_WAIT)? else { return Ok(false) };
         if !turnover.copy_back(&self.path)? {
             return Ok(false);
@@ -642,6 +668,8 @@ impl Live {
     fn hold(&mut self, pin: Pin, from: Coordinate) -> Result<()> {
         let before = std::mem::replace(&mut self.held, pin);
         self.held_from = from;
+        // Whoever replaces a pin has it confirmed up to the new one.
+        self.held_upto = Some(from);
         before.release(&self.path)?;
         self.spare = Some(before);
         Ok(())
@@ -677,6 +705,7 @@ impl Live {
     fn take_hold(&mut self) -> Result<()> {
         let pin = self.fresh_pin()?;
         self.hold(pin, self.encoder.reached())?;
+        self.held_upto = None;
         let guard = NoCheckpoint::begin(self.shm)?;
         let mark = self.decoder.mark();
         let same = shm::read(&self.shm)?.is_some_and(|index| {

@@ -88,32 +88,10 @@ impl NatsCluster {
         self.nodes[number].monitor
     }
 
-    /// What a server's monitoring tells of a stream.
-    fn stream(&self, stream: &str) -> serde_json::Value {
-        let answer = get(self.nodes[0].monitor, "/jsz?accounts=true&streams=true&consumers=true");
-        let body = answer.split_once("\r\n\r\n").expect("an answer").1;
-        let all: serde_json::Value = serde_json::from_str(body).expect("JSON");
-        let of = |account: &serde_json::Value| account["stream_detail"].as_array().cloned().unwrap_or_default();
-        let mut streams = all["account_details"].as_array().expect("accounts").iter().flat_map(of);
-        streams.find(|found| found["name"] == stream).expect("the stream")
-    }
-
-    /// The durable consumers of a stream: name, and messages that wait.
-    pub fn consumers(&self, stream: &str) -> Vec<(String, u64)> {
-        let list = self.stream(stream)["consumer_detail"].as_array().cloned().unwrap_or_default();
-        let of = |consumer: &serde_json::Value| {
-            let name = consumer["name"].as_str().expect("a name").to_owned();
-            (name, consumer["num_pending"].as_u64().expect("a number"))
-        };
-        let mut found: Vec<(String, u64)> = list.iter().map(of).collect();
-        found.sort();
-        found
-    }
-
-    /// Removes the last message of a stream, as a cluster does that loses what it had acknowledged.
-    pub fn lose_last(&self, stream: &str) {
-        let last = self.stream(stream)["state"]["last_seq"].as_u64().expect("a number");
-        self.publish(&format!("$JS.API.STREAM.MSG.DELETE.{stream}"), &format!("{{\"seq\":{last}}}"));
+    /// What the first server's monitoring answers.
+    pub fn monitored(&self, path: &str) -> String {
+        let answer = get(self.nodes[0].monitor, path);
+        answer.split_once("\r\n\r\n").expect("an answer").1.to_owned()
     }
 
     /// Publishes a message, as another client of the first server would.

@@ -56,6 +56,7 @@ test: servers check
 	fuzz/run -s 10 -n 20000
 	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	$(CARGO) fmt --manifest-path benches/Cargo.toml --check
+	$(CARGO) check --locked --manifest-path benches/Cargo.toml --target-dir target/benches
 
 bench: servers build
 	$(CARGO) run --release --locked --manifest-path benches/Cargo.toml --target-dir target/benches -- $(BENCH_SUITES)

@@ -82,14 +82,16 @@ pub fn run(settings: &Settings) -> Result<()> {
     let commits = WARM_UP + ((COMMITS * settings.scale) as usize).max(600);
     let mut text = format!(
         "# live-lag\n\nFrom the commit on a running MariaDB 10.11 (sync_binlog=1) to the moment at which the row is visible, at {RATE} commits a second: in a native replica\n\
-         (serial), and through `rlog-extract --follow | rlog-queue put`, `rlog-ship push --follow` into a second queue, `rlog-apply run --follow`. Both follow the same\n\
-         commits at the same time; all servers sync every commit. Each is asked five thousand times a second at most. Milliseconds.\n\n\
-         | round | native p50 | p99 | most | rlog p50 | p99 | most | p50 ratio | p99 ratio |\n|---|---|---|---|---|---|---|---|---|\n"
+         (serial), and through `rlog-extract --follow | rlog-ship push` into a queue, `rlog-apply run --follow` from there; or with a queue on the source's side as well,\n\
+         `rlog-extract --follow | rlog-queue put`, `rlog-ship push --follow`. Both follow the same commits at the same time; all servers sync every commit. Each\n\
+         is asked five thousand times a second at most. Milliseconds.\n\n\
+         | queues | round | native p50 | p99 | most | rlog p50 | p99 | most | p50 ratio | p99 ratio |\n|---|---|---|---|---|---|---|---|---|---|\n"
     );
-    for round in 1..=settings.rounds.min(3) {
-        let (native, ours) = once(commits)?;
+    let rounds = settings.rounds.min(3);
+    for (queues, round) in (1..=rounds).flat_map(|round| [(1, round), (2, round)]) {
+        let (native, ours) = once(commits, queues)?;
         let line = format!(
-            "| {round} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} |",
+            "| {queues} | {round} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} |",
             native[0],
             native[1],
             native[2],
@@ -109,7 +111,8 @@ pub fn run(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-fn once(commits: usize) -> Result<([f64; 3], [f64; 3])> {
+/// With one queue, at the target's side, or two.
+fn once(commits: usize, queues: u32) -> Result<([f64; 3], [f64; 3])> {
     let work = tempfile::Builder::new().prefix("rlog-bench-").tempdir()?;
     let source = durable("mariadb-10.11").log_bin().options(["--sync-binlog=1", "--binlog-row-metadata=FULL"]).start();
     let native = durable("mariadb-10.11").options(["--server-id=9998", "--skip-slave-start"]).start();
@@ -131,11 +134,13 @@ fn once(commits: usize) -> Result<([f64; 3], [f64; 3])> {
     let extract = "until rlog-extract -q --follow --after bin.000002:4 --confirm \"$1\" \"$2\" | rlog-queue put -q --lock-wait 10 \"$1\"; do sleep 0.1; done";
     let push = "until rlog-ship push -q --follow --to \"exec:rlog-ship serve --stdio --put-only $2\" \"$1\"; do sleep 0.1; done";
     let apply = "until rlog-apply run -q --follow --init bin.000002:4 --from \"$1\" \"$2\"; do sleep 0.1; done";
-    let pipeline = Pipeline(vec![
-        shell(extract, &[&first, &from], &log)?,
-        shell(push, &[&first, &second], &log)?,
-        shell(apply, &[&second, &to], &log)?,
-    ]);
+    let straight = "until rlog-extract -q --follow --after bin.000002:4 --confirm \"@$1\" \"$2\" | rlog-ship push -q --cursor \"$1\" --to \"exec:rlog-ship serve --stdio --put-only $3\"; do sleep 0.1; done";
+    let mut parts = match queues {
+        1 => vec![shell(straight, &[&first, &from, &second], &log)?],
+        _ => vec![shell(extract, &[&first, &from], &log)?, shell(push, &[&first, &second], &log)?],
+    };
+    parts.push(shell(apply, &[&second, &to], &log)?);
+    let pipeline = Pipeline(parts);
     let stop = AtomicBool::new(false);
     let (committed, native_seen, ours_seen) = std::thread::scope(|scope| {
         let one = scope.spawn(|| watch(&native, commits, &stop));

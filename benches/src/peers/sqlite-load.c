@@ -4,6 +4,9 @@
  *   sqlite-load prepare DATABASE SCALE                       makes the base that every load starts from
  *   sqlite-load copy FILE TO                                 copies a log's bytes: the physical limit
  *   sqlite-load commits DATABASE N                           N small transactions, for the time that they take
+ *   sqlite-load commits DATABASE N RATE                      the same, so many a second; prints the commits a second that came of
+ *                                                            it, CPU time of one, and the 50th, 99th, 99.9th percentile
+ *                                                            of how long one took: microseconds
  *
  * LOAD is one of: updates (one row a transaction), bulk-insert, bulk-update, bulk-delete. `session` records with SQLite's session
  * extension and makes one changeset a transaction; `trigger` has a trigger on each operation that writes a row's images
@@ -12,6 +15,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "sqlite3.h"
@@ -40,6 +45,47 @@ static const char *TRIGGERS =
     "CREATE TRIGGER li AFTER INSERT ON t BEGIN INSERT INTO log VALUES(NULL, 'i', new.id, NULL, NULL, NULL, new.a, new.b, new.c); END;"
     "CREATE TRIGGER lu AFTER UPDATE ON t BEGIN INSERT INTO log VALUES(NULL, 'u', old.id, old.a, old.b, old.c, new.a, new.b, new.c); END;"
     "CREATE TRIGGER ld AFTER DELETE ON t BEGIN INSERT INTO log VALUES(NULL, 'd', old.id, old.a, old.b, old.c, NULL, NULL, NULL); END;";
+
+static double now(void) {
+  struct timespec time;
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  return time.tv_sec + time.tv_nsec / 1e9;
+}
+
+static double cpu(void) {
+  struct rusage usage;
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_utime.tv_sec + usage.ru_stime.tv_sec + (usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+}
+
+static int shorter(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+/* Small transactions at a rate that leaves the processors time for others. */
+static void paced(sqlite3 *db, sqlite3_stmt *update, long n, double rate) {
+  double *took = malloc(n * sizeof *took), started = now(), spent = cpu();
+  if (!took) fail("malloc", "no memory");
+  for (long i = 0; i < n; i++) {
+    double wait = started + i / rate - now();
+    if (wait > 0) {
+      struct timespec pause = {(time_t)wait, (long)((wait - (time_t)wait) * 1e9)};
+      nanosleep(&pause, 0);
+    }
+    took[i] = now();
+    sqlite3_bind_int64(update, 1, i * 7919 % 1000 + 1);
+    if (sqlite3_step(update) != SQLITE_DONE) fail("update", sqlite3_errmsg(db));
+    sqlite3_reset(update);
+    took[i] = now() - took[i];
+  }
+  double all = now() - started;
+  spent = cpu() - spent;
+  qsort(took, n, sizeof *took, shorter);
+  printf("%.0f %.1f %.1f %.1f %.1f\n", n / all, spent / n * 1e6, took[n / 2] * 1e6, took[n * 99 / 100] * 1e6,
+         took[n * 999 / 1000] * 1e6);
+  free(took);
+}
 
 static sqlite3_session *begin(sqlite3 *db, int captured) {
   sqlite3_session *session = 0;
@@ -91,6 +137,10 @@ int main(int argc, char **argv) {
     long n = atol(argv[3]);
     sqlite3_stmt *update;
     sqlite3_prepare_v2(db, "UPDATE t SET a = a + 1 WHERE id = ?1", -1, &update, 0);
+    if (argc > 4 && n > 0) {
+      paced(db, update, n, atof(argv[4]));
+      n = 0;
+    }
     for (long i = 0; i < n; i++) {
       sqlite3_bind_int64(update, 1, i * 7919 % 1000 + 1);
       if (sqlite3_step(update) != SQLITE_DONE) fail("update", sqlite3_errmsg(db));

@@ -1,12 +1,24 @@
 //! A SQLite database and its log, damaged in ways that checksums would hide: each input is a list of bytes to overwrite, and the
-//! log's checksums are made right again afterwards, so that the decoder sees the damage.
+//! log's checksums are made right again afterwards, so that the decoder sees the damage. What reads them: the decoder, the
+//! bridge of a shadow of the undamaged database to the damaged one, and salvage of the log alone.
 
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use rlog::error::Result;
+use rlog::event::filter::TableFilter;
+use rlog::frame::Coordinate;
+use rlog::source::sqlite::catchup::image;
 use rlog::source::sqlite::decode::{Change, Decoder, Sink, Step, Txn};
-use rlog::source::sqlite::wal::ReadAt;
+use rlog::source::sqlite::events::{Encoder, Place};
+use rlog::source::sqlite::orphan::{self, Finder};
+use rlog::source::sqlite::page::Encoding;
+use rlog::source::sqlite::record::Value;
+use rlog::source::sqlite::shadow::{Home, Shadow, Standing};
+use rlog::source::sqlite::wal::{Checksum, ReadAt, Span, read_header};
+use rlog::sys::Vfs as _;
+use rlog::sys::sim::SimDisk;
 
 const PAGE_SIZE: usize = 512;
 const WAL_HEADER: usize = 32;
@@ -106,13 +118,82 @@ pub fn database_and_log(data: &[u8]) {
         let length = file.len();
         file[place % length] = patch[3];
     }
+    // Salvage reads on behind what does not fit.
+    salvage(wal.clone());
     seal(&mut wal);
+    salvage(wal.clone());
+    bridge(db.clone(), wal.clone());
     read(db, wal);
     // And as bytes that nobody made right.
     if let Some((&cut, rest)) = data.split_first() {
         let (db, wal) = rest.split_at((usize::from(cut) * 16).min(rest.len()));
+        salvage(wal.to_vec());
+        bridge(db.to_vec(), wal.to_vec());
         read(db.to_vec(), wal.to_vec());
     }
+}
+
+#[derive(Default)]
+struct Finds {
+    rows: usize,
+}
+
+impl Finder for Finds {
+    fn lost(&mut self, _first: u32, _last: u32) -> Result<()> {
+        Ok(())
+    }
+
+    fn transaction(&mut self, _span: &Span, _pages: usize) -> Result<()> {
+        Ok(())
+    }
+
+    fn page(&mut self, _frame: u32, _page: u32, _what: &str, _table: Option<&str>) -> Result<()> {
+        Ok(())
+    }
+
+    fn row(
+        &mut self,
+        _rowid: Option<i64>,
+        _values: &[Value<'_>],
+        _encoding: Encoding,
+        _lost: Option<u32>,
+    ) -> Result<()> {
+        self.rows += 1;
+        Ok(())
+    }
+}
+
+fn salvage(wal: Vec<u8>) -> usize {
+    let log: Arc<dyn ReadAt> = Arc::new(Bytes(wal));
+    let mut finds = Finds::default();
+    let _ = orphan::read(&log, &mut finds);
+    finds.rows
+}
+
+/// From a shadow of the undamaged database to the damaged one, in one step that is told; rows that were told.
+fn bridge(db: Vec<u8>, wal: Vec<u8>) -> u64 {
+    let told = || -> Result<u64> {
+        let disk = SimDisk::new();
+        let home = Home::within(disk.open_dir(Path::new("")).unwrap(), "shadow")?;
+        let start = Standing { end: Coordinate::new(1, 1).unwrap(), server: 7, salt: [0; 8], checksum: Checksum(1, 2) };
+        let sound: Arc<dyn ReadAt> = Arc::new(Bytes(base().0.clone()));
+        let nothing: Arc<dyn ReadAt> = Arc::new(Bytes(Vec::new()));
+        let mut shadow = Shadow::create(&home, &image(&sound, &nothing, [0; 8], 0)?.0, start)?;
+        let salt = read_header(&Bytes(wal.clone()))?.map_or([0; 8], |header| header.salt);
+        let (db, wal): (Arc<dyn ReadAt>, Arc<dyn ReadAt>) = (Arc::new(Bytes(db)), Arc::new(Bytes(wal)));
+        let now = image(&db, &wal, salt, u32::MAX)?.0;
+        let to = Standing { end: Coordinate::new(2, 1).unwrap(), salt, ..start };
+        shadow.bridge(&now, to)?;
+        let place = Place { server: 7, generation: 1, stamp: 0 };
+        let drain = Box::new(|writer: &mut rlog::frame::FrameWriter| {
+            writer.clear();
+            Ok(())
+        });
+        let mut encoder = Encoder::new(place, start.end, true, TableFilter::default(), drain);
+        shadow.tell(start.end, &mut encoder)?;
+        Ok(encoder.written.1)
+    };
+    told().unwrap_or(0)
 }
 
 fn read(db: Vec<u8>, wal: Vec<u8>) {
@@ -173,4 +254,6 @@ fn the_undamaged_log_is_read_to_its_end() {
     let mut reader = Reader::default();
     while let Step::Txn(_) = decoder.next(None, &mut reader).unwrap() {}
     assert!(reader.rows > 100, "{}", reader.rows);
+    assert!(salvage(sealed.clone()) > 100, "{}", salvage(sealed.clone()));
+    assert!(bridge(base().0.clone(), sealed.clone()) > 50, "{}", bridge(base().0.clone(), sealed));
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::page::{DB_HEADER_LEN, DbHeader};
 use super::shadow::{Shadow, Standing};
 use super::shm::{self, WalIndex};
-use super::view::{FrameTable, Image};
+use super::view::{FrameTable, Image, possible_size};
 use super::wal::{Checksum, Mark, ReadAt, Scanner, read_header};
 use crate::error::{Class, Error, Result};
 use crate::frame::Position;
@@ -51,6 +51,7 @@ pub fn image(db: &Arc<dyn ReadAt>, wal: &Arc<dyn ReadAt>, salt: [u8; 8], frames:
         mark.checksum = log.checksum;
         let mut scanner = Scanner::starting(log, mark);
         while let Ok(span) = scanner.next(&**wal, Some(frames))? {
+            possible_size(pages, scanner.pages().len(), span.db_pages, log.page_size)?;
             scanner.pages().iter().for_each(|(page, frame)| table.set(*page, *frame));
             (pages, page_size) = (span.db_pages, log.page_size);
         }

@@ -156,12 +156,7 @@ impl Pages {
 
     /// Puts a transaction's frames on top; `db_pages` is the size it leaves behind.
     pub fn begin(&mut self, frames: &[(u32, u32)], db_pages: u32) -> Result<()> {
-        // A new page that has no frame was freed again, and a freelist trunk that lists it has one: so the size that a
-        // transaction can reach is bounded by what it wrote. A damaged size must not make tables of 4 G entries.
-        let per_trunk = u64::from(self.page_size / 4) + 2;
-        if u64::from(db_pages) > u64::from(self.old_pages) + frames.len() as u64 * per_trunk {
-            return Err(Error::damage(format!("a commit frame claims an impossible size of {db_pages} pages")));
-        }
+        possible_size(self.old_pages, frames.len(), db_pages, self.page_size)?;
         self.new_pages = db_pages;
         for &(page, frame) in frames {
             if page <= db_pages {
@@ -225,6 +220,16 @@ impl Pages {
         *slot = Some(Slot { page, frame, bytes: Arc::clone(&bytes) });
         Ok(bytes)
     }
+}
+
+/// Refuses a size that a transaction of `frames` frames cannot have made of `before` pages. A new page that has no frame was freed again, and a freelist
+/// trunk that lists it has one: so it is bounded by what was written. A damaged size must not make tables, or a shadow, of 4 G pages.
+pub(super) fn possible_size(before: u32, frames: usize, after: u32, page_size: u32) -> Result<()> {
+    let per_trunk = u64::from(page_size / 4) + 2;
+    if u64::from(after) > u64::from(before) + frames as u64 * per_trunk {
+        return Err(Error::damage(format!("a commit frame claims an impossible size of {after} pages")));
+    }
+    Ok(())
 }
 
 /// A database at one moment, as bytes: a file, and over it frames of a log. Read like the database file itself.

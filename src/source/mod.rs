@@ -198,6 +198,8 @@ pub struct LiveOptions {
     pub anew: bool,
     /// What is durable downstream; without it everything that was handed over counts.
     pub confirm: Option<Confirm>,
+    /// GTIDs of everything up to the confirmed position, where downstream knows them; else empty.
+    pub confirmed_gtids: String,
     /// A copy of the database as it was at the confirmed position, to bridge gaps.
     pub shadow: Option<PathBuf>,
     /// Largest log in bytes that is held back for what is not confirmed.

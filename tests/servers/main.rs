@@ -13,6 +13,8 @@ mod cron;
 mod differential;
 mod dump_sql;
 mod encrypted;
+#[cfg(feature = "mysql")]
+mod handover;
 mod harness;
 #[cfg(feature = "mysql")]
 mod live;

@@ -226,7 +226,8 @@ pub(super) struct Args {
     /// Go on with this server when SOURCE is gone for good (--retry-count)
     ///
     /// A replica of it, or of the same primary, with the same GTIDs: `mysql://USER@HOST`. It is accepted only if it has executed everything that was written
-    /// so far; the stream then has a `handover` frame. The same command can be repeated behind a handover.
+    /// so far; the stream then has a `handover` frame. The same command can be repeated behind a handover, and be started when SOURCE is gone already:
+    /// what was written before is then what --confirm says. A queue knows all GTIDs of that; a cursor file suffices with one domain of MariaDB, else it is refused (80).
     #[arg(long, value_name = "URL", help_heading = "Servers")]
     pub(super) handover: Option<String>,
 

@@ -1,6 +1,6 @@
 //! What the operands and options mean: inputs, what is asked of them, and what is confirmed downstream.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 #[cfg(feature = "mysql")]
 use std::time::Duration;
@@ -52,11 +52,13 @@ pub(super) fn live_options(args: &Args, options: &mut Options, holds_back: bool)
         }
         None => None,
     };
+    let mut confirmed_gtids = String::new();
     if options.after.is_none() && !args.resnapshot {
-        options.after = match confirm {
-            Some(place) => confirmation(place, channel, Asked::Held)?()?.map(PositionSpec::Position),
-            None => None,
-        };
+        let held = confirm.map(|place| held(place, channel)).transpose()?.flatten();
+        if let Some((position, gtids)) = held {
+            options.after = Some(PositionSpec::Position(position));
+            confirmed_gtids = gtids;
+        }
     }
     let log_bytes_max = match args.max_wal.as_str() {
         "none" => None,
@@ -65,7 +67,8 @@ pub(super) fn live_options(args: &Args, options: &mut Options, holds_back: bool)
     Ok(LiveOptions {
         snapshot: args.resnapshot || (args.snapshot && options.after.is_none()),
         anew: args.resnapshot,
-        confirm: confirm.map(|place| confirmation(place, channel, Asked::Forgettable)).transpose()?,
+        confirm: confirm.map(|place| confirmation(place, channel)).transpose()?,
+        confirmed_gtids,
         shadow: args.shadow.clone(),
         log_bytes_max,
         no_turnover: args.no_turnover,
@@ -78,59 +81,70 @@ pub(super) fn resume(args: &Args, options: &mut Options) -> Result<()> {
         None | Some("none") => {}
         Some("") => return Err(Error::usage("--confirm is empty")),
         Some(place) if options.after.is_none() => {
-            let confirmed = confirmation(place, args.channel.as_deref().unwrap_or("default"), Asked::Held)?()?;
-            options.after = confirmed.map(PositionSpec::Position);
+            let held = held(place, args.channel.as_deref().unwrap_or("default"))?;
+            options.after = held.map(|(position, _)| PositionSpec::Position(position));
         }
         Some(_) => {}
     }
     Ok(())
 }
 
-/// What a queue is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Asked {
-    /// What it holds: reading goes on behind it.
-    Held,
-    /// What the source may forget; not the same where the queue's acknowledgements do not survive a loss of power.
-    Forgettable,
+/// What a file that somebody replaces says is durable.
+fn cursor(path: &Path) -> Result<Option<Position>> {
+    match std::fs::read_to_string(path) {
+        Ok(text) if text.trim().is_empty() => Ok(None),
+        Ok(text) => text
+            .trim()
+            .parse::<Position>()
+            .map(Some)
+            .map_err(|_| Error::damage("this is no position").in_file(path.display().to_string()).at(0)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io(path.display().to_string(), error)),
+    }
 }
 
-/// Asks a queue, or a file that somebody replaces, what is durable.
-fn confirmation(place: &str, channel: &str, asked: Asked) -> Result<Confirm> {
+/// The queue, if it is there: the `put` at the other end of the pipe may create it.
+fn opened(address: &queue::Address, channel: &str) -> Result<Option<Box<dyn queue::Queue>>> {
+    match queue::open(Arc::new(crate::sys::Os), address, channel, false) {
+        Ok(queue) => Ok(Some(queue)),
+        Err(error) if error.class() == Class::NoInput => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What an answer is while somebody writes or recovers just now.
+fn or_not_now<T>(answer: Result<Option<T>>) -> Result<Option<T>> {
+    match answer {
+        Err(error) if error.class() == Class::TryAgain => Ok(None),
+        other => other,
+    }
+}
+
+/// Where reading goes on, and the GTIDs up to there: what the place holds. A cursor file knows no GTIDs but the last.
+fn held(place: &str, channel: &str) -> Result<Option<(Position, String)>> {
+    if let Some(path) = place.strip_prefix('@') {
+        return Ok(cursor(Path::new(path))?.map(|position| (position, String::new())));
+    }
+    let Some(queue) = opened(&place.parse()?, channel)? else { return Ok(None) };
+    let tail = or_not_now(queue.tail().map(Some))?;
+    Ok(tail.and_then(|tail| Some((held_of(&tail)?, tail.gtid_state))))
+}
+
+/// Asks a queue, or a file, what the source may forget; not all that is held where the queue's acknowledgements do not survive a loss of power.
+fn confirmation(place: &str, channel: &str) -> Result<Confirm> {
     if let Some(path) = place.strip_prefix('@') {
         let path = PathBuf::from(path);
-        return Ok(Box::new(move || match std::fs::read_to_string(&path) {
-            Ok(text) if text.trim().is_empty() => Ok(None),
-            Ok(text) => text
-                .trim()
-                .parse::<Position>()
-                .map(Some)
-                .map_err(|_| Error::damage("this is no position").in_file(path.display().to_string()).at(0)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::io(path.display().to_string(), error)),
-        }));
+        return Ok(Box::new(move || cursor(&path)));
     }
     let address: queue::Address = place.parse()?;
     let channel = channel.to_owned();
-    let mut opened: Option<Box<dyn queue::Queue>> = None;
+    let mut queue: Option<Box<dyn queue::Queue>> = None;
     Ok(Box::new(move || {
-        // The queue may be created by the `put` at the other end of the pipe.
-        if opened.is_none() {
-            match queue::open(Arc::new(crate::sys::Os), &address, &channel, false) {
-                Ok(queue) => opened = Some(queue),
-                Err(error) if error.class() == Class::NoInput => return Ok(None),
-                Err(error) => return Err(error),
-            }
+        if queue.is_none() {
+            queue = opened(&address, &channel)?;
         }
-        let answer = opened.as_ref().map(|queue| match asked {
-            Asked::Held => queue.tail().map(|tail| held_of(&tail)),
-            Asked::Forgettable => queue::forgettable(&**queue),
-        });
-        match answer {
-            Some(Ok(position)) => Ok(position),
-            // Somebody writes or recovers just now.
-            Some(Err(error)) if error.class() == Class::TryAgain => Ok(None),
-            Some(Err(error)) => Err(error),
+        match &queue {
+            Some(queue) => or_not_now(queue::forgettable(&**queue)),
             None => Ok(None),
         }
     }))

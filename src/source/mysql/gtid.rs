@@ -262,6 +262,11 @@ impl State {
         self.sets.is_empty() && self.domains.is_empty()
     }
 
+    /// Whether it is of one domain of MariaDB, so that its number tells everything.
+    pub fn is_one_domain(&self) -> bool {
+        self.domains.len() == 1 && self.sets.is_empty()
+    }
+
     /// Adds a GTID.
     pub fn add(&mut self, id: &Gtid) {
         match id {

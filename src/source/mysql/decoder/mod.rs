@@ -23,7 +23,7 @@ use crate::db::ddl::Schema;
 use crate::error::{Class, Error, Result};
 use crate::event::filter::TableFilter;
 use crate::event::{RowsOp, Statement, TableDefinition, own};
-use crate::frame::{Coordinate, End, FrameWriter, Handover, Incarnation, Kind, Progress, StreamHeader};
+use crate::frame::{Coordinate, End, FrameWriter, Handover, Incarnation, Kind, Position, Progress, StreamHeader};
 use crate::source::mysql::compress;
 use crate::source::mysql::event::{self, Event, Format, kind};
 use crate::source::mysql::files;
@@ -304,6 +304,17 @@ impl Decoder {
     /// A live server has told its UUID, which no log file does.
     pub fn set_server_uuid(&mut self, uuid: &str) {
         self.header.server_uuid = uuid.to_owned();
+    }
+
+    /// Nothing will be read: [`Decoder::write_header`] tells the life of a server that is gone, as `position` and its GTIDs have it.
+    pub fn stand_at(&mut self, position: &Position, gtids: State, mariadb: bool) {
+        let family = if mariadb { Family::MariaDb } else { Family::MySql };
+        self.header.source = family.name().into();
+        self.header.windows = self.windows.mode().name().into();
+        self.header.filters = self.rules.filter.canonical();
+        self.reached = position.end;
+        self.incarnation = position.incarnation;
+        self.gtids = gtids;
     }
 
     /// The stream goes on from another server, which `handover` names; where its log is taken up and in which life is filled in.

@@ -39,6 +39,7 @@ use feed::{FeedOptions, Patience, ServerFeed};
 use raw::RawCopies;
 use server::{Log, Server};
 
+use super::decoder::Decoder;
 use super::files;
 use super::gtid::State;
 use super::reader::MySqlSource;
@@ -81,13 +82,20 @@ enum Phase {
     /// The log up to the snapshot's position.
     Approach(Box<snapshot::Rows>),
     Snapshot(Box<snapshot::Reading>),
+    /// Nothing yet: the header of a life that is over comes first.
+    Succeed(Box<Decoder>),
     Log,
 }
 
 impl LiveServer {
     /// Connects, and finds where to begin. Nothing was written when this fails.
     pub fn open(mut input: ServerInput, mut options: Options, live: LiveOptions) -> Result<LiveServer> {
-        let found = Found::patiently(&mut input, &mut options, live.snapshot)?;
+        let found = match Found::patiently(&mut input, &mut options, live.snapshot) {
+            Err(lost) if lost.class() == Class::TryAgain && !live.snapshot => {
+                return LiveServer::without_the_first(lost, &input, &options, &live.confirmed_gtids);
+            }
+            found => found?,
+        };
         let successor =
             input.handover.as_ref().map(|url| handover::Successor::new(url, &input, &options)).transpose()?;
         let Found { connector, server, file, end, rows, known, notes } = found;
@@ -141,14 +149,16 @@ struct Found {
 }
 
 impl Found {
-    /// Looks; when the server is away and is to be followed, again and again, as when it goes away later.
+    /// Looks; when the server is away and is to be followed, or may have a successor, again and again, as when it goes away later.
     fn patiently(input: &mut ServerInput, options: &mut Options, snapshot: bool) -> Result<Found> {
         let mut tries = 0;
         loop {
             let asked = options.after.clone();
             match Found::now(input, options, snapshot) {
                 Err(error)
-                    if error.class() == Class::TryAgain && options.follow && tries < input.patience.retry_count =>
+                    if error.class() == Class::TryAgain
+                        && (options.follow || input.handover.is_some())
+                        && tries < input.patience.retry_count =>
                 {
                     options.after = asked;
                     std::thread::sleep(input.patience.pause(tries));
@@ -329,6 +339,10 @@ impl Source for LiveServer {
                 }
                 self.phase = Phase::Approach(rows);
                 Ok(step)
+            }
+            Phase::Succeed(mut stood) => {
+                stood.write_header(out);
+                Ok(Step::More)
             }
             Phase::Snapshot(mut reading) => {
                 if self.log.decoder().stopping {

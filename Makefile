@@ -51,6 +51,7 @@ check: tools
 
 # Servers first: without the network it should fail in the first minute, not the last.
 test: servers check
+	.ci/tools ssh:openssh-client /usr/sbin/sshd:openssh-server
 	$(CARGO) test --locked
 	$(CARGO) check --locked --no-default-features
 	fuzz/run -s 10 -n 20000

@@ -40,8 +40,8 @@ struct Plan {
 }
 
 /// Passes connections on; the first after [`Proxy::arm`] suffers.
-struct Proxy {
-    port: u16,
+pub struct Proxy {
+    pub port: u16,
     shared: Arc<ProxyShared>,
 }
 
@@ -54,7 +54,7 @@ struct ProxyShared {
 }
 
 impl Proxy {
-    fn start(target: u16) -> Proxy {
+    pub fn start(target: u16) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(ProxyShared::default());
@@ -74,6 +74,12 @@ impl Proxy {
             }
         });
         Proxy { port, shared }
+    }
+
+    /// Bytes that have passed in both directions, and the connections that there have been.
+    pub fn passed(&self) -> (u64, usize) {
+        let bytes = self.shared.passed.iter().map(|passed| passed.load(Ordering::SeqCst)).sum();
+        (bytes, self.shared.connections.load(Ordering::SeqCst))
     }
 
     fn arm(&self, plan: Option<Plan>) {

@@ -9,6 +9,8 @@ mod hosts;
 mod kills;
 #[cfg(feature = "mysql")]
 mod masters;
+mod options;
 mod peers;
+mod sshd;
 mod stdio;
 mod wire;

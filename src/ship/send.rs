@@ -1,7 +1,7 @@
 //! The sending side: one thread fills messages from a [`Flow`], the other hears what became of them.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -175,8 +175,13 @@ pub(super) struct Sending<'a> {
 /// Told what is durable over there, and where our source stood with it; `None`: nothing came for a moment.
 pub(super) type OnAck<'a> = &'a mut dyn FnMut(Option<(&Ack, Option<Mark>)>) -> Result<()>;
 
-/// Marks of what was sent and is not yet acknowledged.
-type Marks = Mutex<VecDeque<(u64, Mark)>>;
+/// What was sent, and the marks of what of it is not yet acknowledged.
+#[derive(Debug, Default)]
+struct Marks {
+    /// Units that were given to the connection: nobody can have more.
+    given: AtomicU64,
+    waiting: Mutex<VecDeque<(u64, Mark)>>,
+}
 
 /// Sends `flow` to its end and hears the receiver's last word.
 pub(super) fn run(port: &Port, flow: &mut dyn Flow, sending: Sending<'_>, on_ack: OnAck<'_>) -> Result<(), Failure> {
@@ -224,11 +229,12 @@ fn pump_all(port: &Port, flow: &mut dyn Flow, mut sending: Sending<'_>, marks: &
             return Ok(());
         }
         let filled = flow.fill(&mut out, stop && !sending.come_again)?;
+        marks.given.store(flow.units(), Ordering::Release);
         if flow.units() != marked
             && let Some(mark) = flow.mark()
         {
             marked = flow.units();
-            marks.lock().unwrap_or_else(PoisonError::into_inner).push_back((marked, mark));
+            marks.waiting.lock().unwrap_or_else(PoisonError::into_inner).push_back((marked, mark));
         }
         for piece in out.chunks(PIECE_MAX) {
             let mut message = wire::data(piece, packer.as_mut());
@@ -267,12 +273,18 @@ fn hear(port: &Port, marks: &Marks, on_ack: OnAck<'_>) -> Result<(), Failure> {
             Ok(None) => on_ack(None).map_err(Failure::Final)?,
             Ok(Some(Message::Ack(ack))) => {
                 let mut mark = None;
-                let mut marks = marks.lock().unwrap_or_else(PoisonError::into_inner);
-                while marks.front().is_some_and(|(units, _)| *units <= ack.units) {
-                    mark = marks.pop_front().map(|(_, mark)| mark);
+                let mut waiting = marks.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                while waiting.front().is_some_and(|(units, _)| *units <= ack.units) {
+                    mark = waiting.pop_front().map(|(_, mark)| mark);
                 }
-                drop(marks);
-                if let Err(error) = on_ack(Some((&ack, mark))) {
+                drop(waiting);
+                let told = if ack.units > marks.given.load(Ordering::Acquire) {
+                    // Else what was never sent would be forgotten as safe.
+                    Err(Error::damage("it acknowledges more than was sent").in_file(port.peer()))
+                } else {
+                    on_ack(Some((&ack, mark)))
+                };
+                if let Err(error) = told {
                     let refusal = wire::Refusal::of(&error, false);
                     let _ = port.send(&Message::Refuse(Box::new(refusal)));
                     return Err(Failure::Final(error));

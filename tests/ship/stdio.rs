@@ -87,6 +87,25 @@ fn what_the_client_asked_ssh_to_run_is_nobodys_business() {
     assert_eq!(hosts.held("far"), sent);
 }
 
+/// A receiver that claims what nobody has sent it: nothing is forgotten as safe, and nothing panics.
+#[test]
+fn an_acknowledgement_of_what_was_not_sent_is_refused() {
+    use rlog::ship::wire::{Ack, Message, Welcome};
+    let hosts = Hosts::new();
+    let welcome = Welcome { version: 1, credit: 1 << 20, ..Welcome::default() };
+    let (bytes, _) = stream([100, 200]);
+    for units in [1 << 40, u64::MAX] {
+        let ack = Ack { units, ..Ack::default() };
+        let messages = [Message::Welcome(Box::new(welcome.clone())), Message::Ack(Box::new(ack))];
+        std::fs::write(hosts.path("said"), messages.iter().flat_map(Message::encode).collect::<Vec<u8>>()).unwrap();
+        let address = format!("exec:cat {}", hosts.path("said").display());
+        let mut push = rlog("rlog-ship");
+        push.args(["push", "--to", &address, "--retry-count", "0", "--cursor"]).arg(hosts.path("cursor"));
+        push.write_stdin(&bytes[..]).assert().code(65).stderr(contains("more than was sent"));
+        assert!(!hosts.path("cursor").exists());
+    }
+}
+
 #[test]
 fn garbage_on_standard_input_is_named_and_harmless() {
     let hosts = Hosts::new();

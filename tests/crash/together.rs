@@ -73,6 +73,17 @@ fn ended(child: &mut Child) -> Option<bool> {
     Some(status.success())
 }
 
+impl Drop for Round<'_> {
+    /// A test that has failed leaves nobody waiting for more.
+    fn drop(&mut self) {
+        let put = self.put.iter_mut().map(|(child, _)| child);
+        for child in put.chain(&mut self.applier).chain(&mut self.reader) {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
 impl Round<'_> {
     fn output(&self) -> PathBuf {
         self.place.folder.join("received")

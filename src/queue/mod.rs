@@ -84,7 +84,8 @@ pub trait Queue: Debug + Send + Sync {
     fn register(&self, reader: &str) -> Result<ReaderState>;
 
     /// Records durably that `reader` needs nothing up to and including `mark`. May also step back, to what its target
-    /// really holds, as long as the queue still holds it ([`Class::Gap`] else).
+    /// really holds, as long as the queue still holds it ([`Class::Gap`] else). Of a unit that is not durable here yet nothing is recorded: whoever
+    /// acknowledges does so again, at the latest when it starts the next time.
     fn ack(&self, reader: &str, mark: &Mark) -> Result<()>;
 
     /// Keeps the unit `sequence` for `reader` beyond its acknowledgement (a prepared XA group), or lets go of it.

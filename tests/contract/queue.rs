@@ -754,6 +754,52 @@ pub fn what_is_written_is_read_before_it_is_synced_where_the_backend_says_so<B: 
     assert_eq!(read(&*queue, &ReadFrom::Oldest).unwrap().seen.len(), 3);
 }
 
+/// Whoever asks again and again, as `--confirm` does, is told what one who comes anew is told.
+pub fn the_tail_is_the_same_for_who_asked_before_and_who_did_not<B: Backend>() {
+    let place = B::new();
+    let agree = |asks: &dyn Queue, what: &str| {
+        let (known, fresh) = (asks.tail().unwrap(), place.open("default").tail().unwrap());
+        assert_eq!(
+            (known.position(), known.sequence, known.reached),
+            (fresh.position(), fresh.sequence, fresh.reached),
+            "{what}"
+        );
+        known.sequence
+    };
+    for life in 0..2 {
+        let (asks, puts) = (place.open("default"), place.open("default"));
+        let agree = |what: &str| agree(&*asks, what);
+        agree("empty");
+        let mut at = Stream::new().at;
+        let mut last = 0;
+        for piece in 0..12 {
+            let mut stream = Stream::at(at);
+            stream.transaction(piece * 200).progress(5);
+            at = stream.at;
+            // While a writer is at work, before and behind its sync, and when it has gone.
+            let mut told = |_: &rlog::queue::Tail, _: &Counts| {
+                agree("told");
+                Ok(())
+            };
+            let mut intake = intake::Intake::new(
+                puts.writer(&small()).unwrap(),
+                intake::Options::default(),
+                "test",
+                None,
+                &mut told,
+            );
+            intake.chunk(&mut stream.bytes(), 0).unwrap();
+            agree("written");
+            intake.sync().unwrap();
+            let _ = intake.finish(intake::Ended::Stopped);
+            let sequence = agree("closed");
+            assert!(sequence > last, "life {life}, piece {piece}");
+            last = sequence;
+        }
+        puts.reset(Duration::ZERO).unwrap();
+    }
+}
+
 /// Every behaviour of the contract, for one backend.
 macro_rules! queue_contract {
     ($name:ident, $backend:ident, [$($behaviour:ident,)*]) => {
@@ -798,6 +844,7 @@ macro_rules! queue_contract {
             a_transaction_larger_than_the_space_limit_enters_an_empty_queue,
             what_is_passed_on_is_the_stream_itself_after_it_is_durable,
             what_is_written_is_read_before_it_is_synced_where_the_backend_says_so,
+            the_tail_is_the_same_for_who_asked_before_and_who_did_not,
         ]);
     };
 }

@@ -47,12 +47,12 @@ mod verify;
 mod writer;
 
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::error::{Class, Error, Result};
 use crate::frame::Position;
-use crate::sys::Vfs;
+use crate::sys::{Vfs, planted};
 
 use super::{
     Mark, Properties, Purged, Queue, ReadFrom, ReadMode, Reader, ReaderState, Status, Tail, Verified, Writer,
@@ -64,16 +64,37 @@ pub use channel::channels;
 /// How often a reader looks again at a queue that changes while it opens it.
 const LOOKS_MAX: u32 = 8;
 
+/// How long an acknowledgement waits for its unit to be synced.
+const SYNC_WAIT: Duration = Duration::from_millis(50);
+/// How often it looks.
+const SYNC_LOOK: Duration = Duration::from_millis(1);
+
 /// One channel of a queue in a directory.
 #[derive(Debug)]
 pub struct DirQueue {
     channel: Arc<Channel>,
+    /// What was found durable the last time; see [`recover::settled_tail`].
+    settled: Mutex<Option<recover::Settled>>,
 }
 
 impl DirQueue {
     /// Opens the channel; see [`super::open`].
     pub fn open(vfs: Arc<dyn Vfs>, path: &Path, channel: &str, create: bool) -> Result<DirQueue> {
-        Ok(DirQueue { channel: Arc::new(Channel::open(vfs, path, channel, create)?) })
+        Ok(DirQueue { channel: Arc::new(Channel::open(vfs, path, channel, create)?), settled: Mutex::default() })
+    }
+}
+
+impl DirQueue {
+    /// Whether a unit that was read is durable, or soon is. Where that cannot be told, it is for whoever writes to say what is wrong.
+    fn is_synced(&self, sequence: u64) -> bool {
+        let deadline = Instant::now() + SYNC_WAIT;
+        while let Ok(tail) = self.tail() {
+            if tail.sequence >= sequence || Instant::now() >= deadline {
+                return tail.sequence >= sequence;
+            }
+            std::thread::sleep(SYNC_LOOK);
+        }
+        true
     }
 }
 
@@ -87,7 +108,7 @@ impl Queue for DirQueue {
     }
 
     fn tail(&self) -> Result<Tail> {
-        recover::settled_tail(&self.channel)
+        recover::settled_tail(&self.channel, &mut self.settled.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn writer(&self, options: &WriterOptions) -> Result<Box<dyn Writer>> {
@@ -121,6 +142,11 @@ impl Queue for DirQueue {
     }
 
     fn ack(&self, reader: &str, mark: &Mark) -> Result<()> {
+        // Readers run ahead of the writer's sync. An acknowledgement that outlives its unit in a power cut would speak of whatever gets that
+        // unit's number afterwards.
+        if !self.is_synced(mark.sequence) && !planted::is(planted::Bug::AckUnsynced) {
+            return Ok(());
+        }
         purge::ack(&self.channel, reader, mark)
     }
 

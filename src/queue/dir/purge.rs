@@ -135,23 +135,9 @@ pub(super) fn ack(channel: &Channel, name: &str, mark: &Mark) -> Result<()> {
             .in_file(channel.name())
             .hint("the target was set back too far: take a new snapshot"));
     }
-    if !planted::is(planted::Bug::AckUnsynced) {
-        sync_last_segment(channel)?;
-    }
     reader.acked = mark.clone();
     reader.time_us = clock::now_us();
     store_reader(channel, &reader)
-}
-
-/// Readers run ahead of the writer's sync. An acknowledgement that outlives its unit in a power cut would speak of whatever gets that unit's number
-/// afterwards.
-fn sync_last_segment(channel: &Channel) -> Result<()> {
-    let Some(last) = channel.held_segments()?.last().copied() else { return Ok(()) };
-    let name = segment_name(last);
-    match channel.dir.open(&name, Access::Read).and_then(|file| file.sync()) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(channel.io(&name, error)),
-        _ => Ok(()),
-    }
 }
 
 pub(super) fn pin(channel: &Channel, name: &str, sequence: u64, keep: bool) -> Result<()> {

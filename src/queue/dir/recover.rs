@@ -16,14 +16,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::frame::{FrameWriter, HEADER_LEN, Header, Kind, Watermark};
+use crate::frame::{Checker, FrameWriter, HEADER_LEN, Header, Kind, Watermark};
 use crate::sys::vfs::{File, Lock};
 use crate::sys::{Access, planted, state};
 
 use super::super::Tail;
 use super::super::tail::Predecessor;
 use super::channel::{Channel, WriterState, segment_name};
-use super::segment::{self, Scan};
+use super::segment::{self, ReadError, Scan};
 
 /// Bytes of a torn tail that are kept for a person to look at.
 const BROKEN_BYTES_MAX: u64 = 64 << 20;
@@ -341,12 +341,14 @@ fn random_salt() -> Result<u32> {
     Ok(u32::from_le_bytes(bytes).max(1))
 }
 
-/// What is durable, for whoever does not write: makes good what a killed writer left, unless one is at work.
-pub(super) fn settled_tail(channel: &Channel) -> Result<Tail> {
+/// What is durable, for whoever does not write: makes good what a killed writer left, unless one is at work. `known` is what was found the last
+/// time, and spares reading the whole segment again.
+pub(super) fn settled_tail(channel: &Channel, known: &mut Option<Settled>) -> Result<Tail> {
     let state = channel.writer_state()?;
     if !state.clean
         && let Some(lock) = channel.try_lock()?
     {
+        *known = None;
         let recovered = recover(channel, &lock)?;
         let tail = recovered.tail.clone();
         mark_clean(channel, recovered)?;
@@ -355,10 +357,86 @@ pub(super) fn settled_tail(channel: &Channel) -> Result<Tail> {
     let Some(last) = channel.held_segments()?.last().copied() else {
         return Ok(Tail::default());
     };
+    if let Some(settled) = known.as_mut().filter(|settled| settled.number == last)
+        && let Ok(true) = settled.advance(&state)
+    {
+        return Ok(settled.tail.clone());
+    }
+    *known = None;
     let scan = segment::scan(channel, last, u64::MAX)?;
     let vouched = vouched(&state, &scan, last);
     refuse_damage(channel, &scan, last, vouched)?;
-    if vouched >= scan.whole { Ok(scan.tail) } else { Ok(segment::scan(channel, last, vouched)?.tail) }
+    // Below what is vouched for nothing changes any more: that is where looking goes on the next time.
+    *known = Settled::new(channel, last)?;
+    match known.as_mut().map(|settled| settled.advance(&state)) {
+        Some(Ok(true)) => Ok(known.as_ref().map(|settled| settled.tail.clone()).unwrap_or_default()),
+        _ if vouched >= scan.whole => Ok(scan.tail),
+        _ => Ok(segment::scan(channel, last, vouched)?.tail),
+    }
+}
+
+/// The vouched part of the last segment, as far as it has been read.
+#[derive(Debug)]
+pub(super) struct Settled {
+    number: u64,
+    window: segment::Window,
+    salt: u32,
+    checker: Checker,
+    tail: Tail,
+    /// Up to here it was read: the end of a frame.
+    at: u64,
+    /// Up to here it was looked for watermarks.
+    ahead: u64,
+    vouched: u64,
+}
+
+impl Settled {
+    fn new(channel: &Channel, number: u64) -> Result<Option<Settled>> {
+        let Some((window, head)) = segment::open(channel, number)? else { return Ok(None) };
+        let tail = Tail::at_segment(&head.segment);
+        Ok(Some(Settled {
+            number,
+            window,
+            salt: head.salt,
+            checker: Checker::new(),
+            tail,
+            at: 0,
+            ahead: 0,
+            vouched: 0,
+        }))
+    }
+
+    /// Reads on to the end of what is vouched for. `false`, or an error: it must be looked at as a whole.
+    fn advance(&mut self, state: &WriterState) -> std::result::Result<bool, ReadError> {
+        // A queue that was reset has another file of the same name.
+        if !self.window.file().is_linked()? {
+            return Ok(false);
+        }
+        self.window.forget();
+        if state.segment == self.number {
+            self.vouched = self.vouched.max(state.length);
+        }
+        // What is not vouched for may be half written.
+        while let Ok(Some(header)) = self.window.header(self.ahead, self.salt) {
+            let at = self.ahead;
+            if header.known_kind() == Some(Kind::Watermark) {
+                let Ok(Some((frame, _))) = self.window.frame(at, Some(self.salt)) else { break };
+                self.vouched = self.vouched.max(Watermark::decode(frame.payload, at)?.synced);
+            }
+            self.ahead = at + HEADER_LEN as u64 + u64::from(header.length);
+        }
+        while self.at < self.vouched {
+            let Some((frame, _)) = self.window.frame(self.at, Some(self.salt))? else { return Ok(false) };
+            let end = self.at + frame.total_len() as u64;
+            if end > self.vouched {
+                return Ok(false);
+            }
+            let step = self.checker.frame(&frame)?;
+            self.tail.step(&step);
+            self.at = end;
+        }
+        Ok(true)
+    }
 }
 
 /// Notes that the channel was left in good order.

@@ -664,12 +664,12 @@ fn a_successor_goes_on_if_it_has_everything() {
         let stranger = builder(name).option(updates).start();
         if primary.is_mariadb() {
             replica.sql(&format!(
-                "change master to master_host='127.0.0.1', master_port={}, master_user='root', master_use_gtid=slave_pos; start slave",
+                "change master to master_host='127.0.0.1', master_port={}, master_user='root', master_use_gtid=slave_pos, master_connect_retry=1; start slave",
                 primary.port()
             ));
         } else {
             replica.sql(&format!(
-                "change replication source to source_host='127.0.0.1', source_port={}, source_user='root', source_auto_position=1, \
+                "change replication source to source_host='127.0.0.1', source_port={}, source_user='root', source_auto_position=1, source_connect_retry=1, \
                  get_source_public_key=1; start replica",
                 primary.port()
             ));

@@ -17,7 +17,8 @@
 use mysql::prelude::Queryable as _;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::session::{MySqlSession, failure};
+use super::failure::failure;
+use super::session::MySqlSession;
 use super::state;
 use super::statement::{prepare, shortened};
 use crate::db::mysql::connect::{Family, Fault, fault_of};

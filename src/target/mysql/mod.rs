@@ -22,6 +22,7 @@ mod batch;
 mod create;
 mod ddl;
 mod exact;
+mod failure;
 mod plan;
 mod scan;
 mod session;

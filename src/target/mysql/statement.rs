@@ -6,7 +6,8 @@
 //! The text is sent as it is if the client's charset is UTF-8 or the text is ASCII; else converted to UTF-8 and sent as such, which
 //! keeps every literal's characters. Text that is not valid in its charset is refused.
 
-use super::session::{MySqlSession, failure};
+use super::failure::failure;
+use super::session::MySqlSession;
 use crate::db::mysql::Family;
 use crate::db::mysql::connect::{Fault, fault_of};
 use crate::db::mysql::literal::{put_bytes, put_name, put_string, table_name};

@@ -111,7 +111,8 @@ A frame with a wrong checksum ends SQLite's log, for SQLite as for rlog: it may 
 `--verify` lists each problem with its offset, the transaction that is lost with it, and where reading goes on, and then the ranges that are proven contiguous. What cannot
 be verified is said: a log without checksums proves only that it makes sense.
 
-`--salvage` prints the transactions that are whole, and a `gap` where some are missing. When the statement that created a table is lost, its columns may be without names: see
+`--salvage` prints the transactions that are whole, and a `gap` where some are missing. Of a SQLite log, what stands behind the damage has lost its base: as text, the
+pages are shown that whole transactions there wrote, with the rows on them; likewise of a log without its database. When the statement that created a table is lost, its columns may be without names: see
 `--schema`.";
 
 const BYTES: &str = "\

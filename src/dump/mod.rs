@@ -255,7 +255,22 @@ fn salvage_all(
 ) -> Result<()> {
     let mut report = Report::default();
     for operand in operands {
+        let before = report.problems();
         report.salvage(operand, &options.opening(false), walk, printer, out, note)?;
+        if let Operand::Logs(paths) = operand
+            && let [path] = paths.as_slice()
+            && report.problems() > before
+            && orphan::is_log(path)
+            && !orphan::is_one(path)
+        {
+            match options.format {
+                Format::Text => orphan::behind(path, out, note)?,
+                _ => note(&format!(
+                    "{}: frames behind the damage may be whole: --format text shows the pages in them",
+                    path.display()
+                )),
+            }
+        }
     }
     report.into_result()
 }

@@ -1,4 +1,5 @@
-//! `--salvage` of a SQLite log without its database: pages and what stood on them, since changes cannot be told without the pages before.
+//! `--salvage` of a SQLite log without its database, and of what stands behind damage in one: pages and what stood on them, since changes cannot be told
+//! without the pages before.
 
 use std::fs::File;
 use std::path::Path;
@@ -37,10 +38,13 @@ struct Shown<'a, 'b> {
     lost: u64,
     /// The next transaction may be the rest of one that has lost frames.
     after_loss: bool,
+    /// What stands in front of the first damage is told elsewhere.
+    silent: bool,
 }
 
 impl Finder for Shown<'_, '_> {
     fn lost(&mut self, first: u32, last: u32) -> Result<()> {
+        self.silent = false;
         self.lost += u64::from(last - first) + 1;
         self.out.text(&format!(
             "\nframes {first} to {last} are damaged, or stand in a transaction with one that is: passed over\n"
@@ -50,6 +54,9 @@ impl Finder for Shown<'_, '_> {
     }
 
     fn transaction(&mut self, span: &Span, pages: usize) -> Result<()> {
+        if self.silent {
+            return Ok(());
+        }
         // A damaged frame may have been the last of the one before it; nobody can tell.
         let may_be_a_rest = std::mem::take(&mut self.after_loss);
         self.transactions += u64::from(!may_be_a_rest);
@@ -62,6 +69,9 @@ impl Finder for Shown<'_, '_> {
     }
 
     fn page(&mut self, frame: u32, page: u32, what: &str, table: Option<&str>) -> Result<()> {
+        if self.silent {
+            return Ok(());
+        }
         self.pages += 1;
         let table = table.map(|name| format!(" {}", one_line(name))).unwrap_or_default();
         self.out.text(&format!("  page {page}, frame {frame}: {what}{table}\n"));
@@ -69,6 +79,9 @@ impl Finder for Shown<'_, '_> {
     }
 
     fn row(&mut self, rowid: Option<i64>, values: &[Value<'_>], encoding: Encoding, lost: Option<u32>) -> Result<()> {
+        if self.silent {
+            return Ok(());
+        }
         self.rows += 1;
         let mut line = rowid.map_or_else(|| "    ".to_owned(), |rowid| format!("    rowid {rowid}: "));
         for (nth, value) in values.iter().enumerate() {
@@ -107,18 +120,49 @@ impl Finder for Shown<'_, '_> {
 
 /// Shows what the log at `path` holds. What is missing goes to `note`.
 pub fn salvage(path: &Path, out: &mut Output<'_>, note: &mut dyn FnMut(&str)) -> Result<()> {
+    let shown_name = one_line(&path.display().to_string());
+    out.text(&format!(
+        "{shown_name}: its database is missing. Pages have no base: what their rows were before is not known, nor what was deleted.\n"
+    ));
+    let counts = show(path, false, out, note)?;
+    note(&format!(
+        "{shown_name}: {counts}; with the database file beside it, `rlog-dump {shown_name}` tells the changes"
+    ));
+    Ok(())
+}
+
+/// Shows what the log at `path` holds behind the first damage: the database's pages do not tell any more what changed there.
+pub fn behind(path: &Path, out: &mut Output<'_>, note: &mut dyn FnMut(&str)) -> Result<()> {
+    let shown_name = one_line(&path.display().to_string());
+    out.text(&format!(
+        "\n{shown_name}: behind the damage pages have no base: what their rows were before is not known, nor what was deleted.\n"
+    ));
+    let counts = show(path, true, out, note)?;
+    note(&format!("{shown_name}: behind the damage: {counts}"));
+    Ok(())
+}
+
+/// Shows it, and returns the counts.
+fn show(path: &Path, silent: bool, out: &mut Output<'_>, note: &mut dyn FnMut(&str)) -> Result<String> {
     let name = path.display().to_string();
     let file = File::open(path).map_err(|error| Error::io(&name, error))?;
     let wal: Arc<dyn ReadAt> = Arc::new(file);
     let shown_name = one_line(&name);
-    out.text(&format!(
-        "{shown_name}: its database is missing. Pages have no base: what their rows were before is not known, nor what was deleted.\n"
-    ));
-    let mut shown =
-        Shown { out, scratch: Vec::new(), transactions: 0, pages: 0, rows: 0, cut: 0, lost: 0, after_loss: false };
+    let mut shown = Shown {
+        out,
+        scratch: Vec::new(),
+        transactions: 0,
+        pages: 0,
+        rows: 0,
+        cut: 0,
+        lost: 0,
+        after_loss: false,
+        silent,
+    };
     let tail = orphan::read(&wal, &mut shown).map_err(|error| error.in_file(&name))?;
     let Shown { transactions, pages, rows, cut, lost, .. } = shown;
     match tail {
+        Tail::NoHeader if silent => return Ok("nothing can be read without the log's header".into()),
         Tail::NoHeader => return Err(Error::damage("the log's header is invalid").in_file(&name).at(0)),
         Tail::Invalid => note(&format!("{shown_name}: a frame with a wrong checksum ends the log behind these")),
         Tail::Uncommitted { frames } => {
@@ -129,9 +173,7 @@ pub fn salvage(path: &Path, out: &mut Output<'_>, note: &mut dyn FnMut(&str)) ->
     if lost > 0 {
         note(&format!("{shown_name}: {lost} frames were passed over, since some of them are damaged"));
     }
-    note(&format!(
-        "{shown_name}: {transactions} whole transactions, {pages} pages without a base, {rows} rows on them, {cut} of these cut off; \
-         with the database file beside it, `rlog-dump {shown_name}` tells the changes"
-    ));
-    Ok(())
+    Ok(format!(
+        "{transactions} whole transactions, {pages} pages without a base, {rows} rows on them, {cut} of these cut off"
+    ))
 }

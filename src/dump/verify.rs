@@ -326,21 +326,16 @@ impl Report {
             self.count(error.class());
             note(&format!("{error}"));
         }
-        if let Operand::Logs(paths) = operand
-            && let [path] = paths.as_slice()
-            && self.class.is_some()
-            && super::orphan::is_log(path)
-        {
-            note(&format!(
-                "{}: frames behind the damage may be whole: of a copy elsewhere, without the database, `rlog-dump --salvage` shows the pages in them",
-                input.name
-            ));
-        }
         note(&format!(
             "{}: {saved} whole transactions are shown; {lost_transactions} that had begun and {lost_bytes} bytes are lost",
             input.name
         ));
         Ok(())
+    }
+
+    /// How much was wrong so far.
+    pub fn problems(&self) -> u64 {
+        self.problems
     }
 
     /// The error of the run, if anything was wrong.

@@ -134,12 +134,27 @@ fn a_log_without_its_database_shows_what_its_pages_hold() {
     assert!(shown.contains("'in a table that the log names'"), "{shown}");
     assert!(notes.contains("1 frames were passed over"), "{notes}");
     assert!(shown.contains("transaction, or the rest of one, of frames 2 to "), "{shown}");
-    // With the database beside it the changes up to the damage are told, and what can be done about the rest.
+    // With the database beside it the changes up to the damage are told, and the pages behind it.
     std::fs::copy(dir.path().join("source.db"), rest.path().join("lost.db")).unwrap();
     let salvaged = dump(&["--salvage"], &log);
     assert_eq!(salvaged.status.code(), Some(65));
-    let notes = String::from_utf8(salvaged.stderr).unwrap();
-    assert!(notes.contains("of a copy elsewhere, without the database"), "{notes}");
+    let (shown, notes) = (String::from_utf8(salvaged.stdout).unwrap(), String::from_utf8(salvaged.stderr).unwrap());
+    let (_, behind) = shown.split_once("behind the damage pages have no base").unwrap_or_else(|| panic!("{shown}"));
+    assert!(
+        behind.contains("frames 1 to 1 are damaged") && behind.contains("'in a table that the log names'"),
+        "{shown}"
+    );
+    assert!(notes.contains("behind the damage: ") && !notes.contains("with the database file beside it"), "{notes}");
+    let salvaged = dump(&["--salvage", "--format", "json"], &log);
+    assert!(!String::from_utf8_lossy(&salvaged.stdout).contains("behind the damage"));
+    assert!(String::from_utf8_lossy(&salvaged.stderr).contains("--format text shows the pages"));
+    // Damage in the second transaction: the first is told as a change, once.
+    let mut bytes = std::fs::read(dir.path().join("source.db-wal")).unwrap();
+    let last = bytes.len() - 100;
+    bytes[last - 512 - 24] ^= 1;
+    std::fs::write(&log, &bytes).unwrap();
+    let shown = String::from_utf8(dump(&["--salvage"], &log).stdout).unwrap();
+    assert_eq!(shown.matches("größer").count(), 1, "{shown}");
 }
 
 /// What `--undo` prints, run in the source, gives back what was before.

@@ -6,6 +6,7 @@
 //! time on targets with several writers.
 
 mod acknowledge;
+mod ahead;
 mod base;
 pub mod batch;
 pub mod body;

@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::ahead::Ahead;
 use super::body::{Body, rereadable};
 use super::tables::{Definitions, TableSet};
 use crate::error::{Class, Error, Result};
@@ -90,7 +89,6 @@ struct Open {
 enum Frames {
     Stream(Box<FrameReader<Pollable>>),
     Queue(Box<dyn queue::Reader>),
-    Ahead(Ahead),
 }
 
 /// A descriptor that is read when it is ready, so that a signal gets a word in.
@@ -164,12 +162,6 @@ impl Input {
         Input::new(Frames::Queue(reader), name, definitions)
     }
 
-    /// The same, read ahead in a thread of its own; for inputs that have an end.
-    pub fn ahead(self) -> Result<Input> {
-        let (name, definitions) = (self.name.clone(), self.definitions.clone());
-        Ok(Input::new(Frames::Ahead(Ahead::spawn(self)?), name, definitions))
-    }
-
     fn new(frames: Frames, name: String, definitions: Arc<Definitions>) -> Input {
         Input {
             frames,
@@ -192,7 +184,6 @@ impl Input {
         match &self.frames {
             Frames::Queue(reader) => Some(reader.mark()),
             Frames::Stream(_) => None,
-            Frames::Ahead(ahead) => ahead.mark(),
         }
     }
 
@@ -201,7 +192,7 @@ impl Input {
         match &self.frames {
             Frames::Stream(frames) => frames.has_buffered() || frames.get_ref().ready(0).unwrap_or(true),
             // It says by itself, without waiting, that there is no more for now.
-            Frames::Queue(_) | Frames::Ahead(_) => true,
+            Frames::Queue(_) => true,
         }
     }
 
@@ -214,7 +205,6 @@ impl Input {
                 (at, length.map(|length| length.saturating_sub(at)))
             }
             Frames::Queue(reader) => (0, Some(reader.remaining_bytes())),
-            Frames::Ahead(ahead) => ahead.progress(),
         }
     }
 
@@ -251,7 +241,6 @@ impl Input {
                     queue::Next::Idle => return Ok(Unit::Idle),
                     queue::Next::End => return Ok(Unit::Finished),
                 },
-                Frames::Ahead(ahead) => return ahead.next(),
             };
             let at = frame.at;
             let step = self.checker.frame(&frame).map_err(|error| Error::from(error).in_file(name))?;

@@ -6,7 +6,6 @@
 //! time on targets with several writers.
 
 mod acknowledge;
-mod ahead;
 mod base;
 pub mod batch;
 pub mod body;

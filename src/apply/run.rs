@@ -115,11 +115,8 @@ pub fn run(
                 (reader, None) => reader?,
             };
             let name = queue.name();
-            // One writer needs a thread to read for it; a queue in the target's own file is read between its transactions.
-            let ahead = !options.follow && target.properties().writers_max == 1 && queue.database().is_none();
             acknowledge = Some(Acknowledge::new(queue.into(), target.database(), &state, registered.acked));
-            let input = Input::queue(reader, name, definitions.clone());
-            if ahead { input.ahead()? } else { input }
+            Input::queue(reader, name, definitions.clone())
         }
     };
     let settings = Settings { channel: channel.to_owned(), epoch, ..options.settings.clone() };

@@ -5,6 +5,8 @@
 mod common;
 
 mod dump;
+#[cfg(feature = "mysql")]
+mod local_file;
 mod queue;
 mod queue_backends;
 mod service;

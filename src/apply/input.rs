@@ -6,8 +6,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::time::Duration;
 
 use super::body::{Body, rereadable};
 use super::tables::{Definitions, TableSet};
@@ -16,10 +15,10 @@ use crate::frame::{
     Abort, Begin, Checker, Commit, Coordinate, End, Frame, FrameError, FrameReader, Handover, Position, Progress,
     Snapshot, Step, StreamHeader,
 };
-use crate::queue;
+use crate::{queue, sys};
 
-/// How long to wait for input before the caller may look at signals and clocks, in milliseconds.
-const WAIT_MS: i64 = 200;
+/// How long to wait for input before the caller may look at signals and clocks.
+const WAIT: Duration = Duration::from_millis(200);
 
 /// A whole transaction.
 #[derive(Debug)]
@@ -99,22 +98,17 @@ struct Pollable {
 }
 
 impl Pollable {
-    fn ready(&self, wait_ms: i64) -> io::Result<bool> {
+    fn ready(&self, wait: Duration) -> io::Result<bool> {
         if self.regular {
             return Ok(true);
         }
-        let timeout = Timespec { tv_sec: wait_ms / 1000, tv_nsec: (wait_ms % 1000) * 1_000_000 };
-        match poll(&mut [PollFd::new(&self.input, PollFlags::IN)], Some(&timeout)) {
-            Ok(count) => Ok(count > 0),
-            Err(rustix::io::Errno::INTR) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        sys::pipe::is_ready(&self.input, wait)
     }
 }
 
 impl Read for Pollable {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        while !self.ready(WAIT_MS)? {
+        while !self.ready(WAIT)? {
             if self.stop.load(Ordering::Relaxed) {
                 // Inside a frame: nothing of it is lost, the writer has it still.
                 return Err(io::Error::other(Stopped));
@@ -190,7 +184,7 @@ impl Input {
     /// Whether more is there already, as far as can be told without waiting. A batch ends where it is not.
     pub fn has_more(&self) -> bool {
         match &self.frames {
-            Frames::Stream(frames) => frames.has_buffered() || frames.get_ref().ready(0).unwrap_or(true),
+            Frames::Stream(frames) => frames.has_buffered() || frames.get_ref().ready(Duration::ZERO).unwrap_or(true),
             // It says by itself, without waiting, that there is no more for now.
             Frames::Queue(_) => true,
         }
@@ -215,7 +209,7 @@ impl Input {
             let (frame, name) = match &mut self.frames {
                 Frames::Stream(frames) => {
                     if !frames.has_buffered() {
-                        match frames.get_ref().ready(WAIT_MS) {
+                        match frames.get_ref().ready(WAIT) {
                             Ok(true) => {}
                             Ok(false) => return Ok(Unit::Idle),
                             Err(error) => return Err(Error::io(&self.name, error)),

@@ -6,7 +6,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{self, AtFlags, CWD, Mode, OFlags, RenameFlags, inotify};
 
 use super::vfs::{Access, Dir, File, Lock, Vfs, Watch};
@@ -158,11 +157,7 @@ impl Watch for OsWatch {
             std::thread::sleep(timeout.min(Self::BLIND));
             return Ok(());
         }
-        let limit = Timespec::try_from(timeout).ok();
-        match poll(&mut [PollFd::new(&self.fd, PollFlags::IN)], limit.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
+        super::pipe::is_ready(&self.fd, timeout)?;
         let mut events = [0u8; 4096];
         while matches!(rustix::io::read(&self.fd, &mut events), Ok(count) if count > 0) {}
         Ok(())

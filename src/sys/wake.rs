@@ -9,7 +9,6 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify;
 
 /// See the module's head.
@@ -36,12 +35,7 @@ impl Wake {
 
     /// Waits for a write since [`Wake::arm`]; `false` after `timeout` or a signal.
     pub fn wait(&mut self, timeout: Duration) -> io::Result<bool> {
-        let limit = Timespec::try_from(timeout).ok();
-        match poll(&mut [PollFd::new(&self.inotify, PollFlags::IN)], limit.as_ref()) {
-            Ok(ready) => Ok(ready > 0),
-            Err(rustix::io::Errno::INTR) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        super::pipe::is_ready(&self.inotify, timeout)
     }
 }
 

@@ -16,7 +16,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mysql_common::scramble::{create_response_for_ed25519, scramble_native, scramble_sha256};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, StreamOwned};
 
@@ -79,12 +78,7 @@ impl Wire {
             Wire::Tls(stream) if !stream.conn.wants_read() => return Ok(true),
             Wire::Tls(stream) => stream.sock.as_fd(),
         };
-        let timeout = Timespec { tv_sec: 0, tv_nsec: timeout.subsec_nanos().into() };
-        match poll(&mut [PollFd::from_borrowed_fd(socket, PollFlags::IN)], Some(&timeout)) {
-            Ok(ready) => Ok(ready > 0),
-            Err(rustix::io::Errno::INTR) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        crate::sys::pipe::is_ready(socket, timeout)
     }
 
     fn read(&mut self, room: &mut [u8]) -> std::io::Result<usize> {

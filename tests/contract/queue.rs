@@ -777,8 +777,8 @@ pub fn the_tail_is_the_same_for_who_asked_before_and_who_did_not<B: Backend>() {
             stream.transaction(piece * 200).progress(5);
             at = stream.at;
             // While a writer is at work, before and behind its sync, and when it has gone.
-            let mut told = |_: &rlog::queue::Tail, _: &Counts| {
-                agree("told");
+            let mut told = |tail: &rlog::queue::Tail, _: &Counts| {
+                assert_eq!(agree("told"), tail.sequence, "what put tells of is what others are told");
                 Ok(())
             };
             let mut intake = intake::Intake::new(

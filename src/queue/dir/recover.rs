@@ -357,22 +357,20 @@ pub(super) fn settled_tail(channel: &Channel, known: &mut Option<Settled>) -> Re
     let Some(last) = channel.held_segments()?.last().copied() else {
         return Ok(Tail::default());
     };
-    if let Some(settled) = known.as_mut().filter(|settled| settled.number == last)
+    if known.as_ref().is_none_or(|settled| settled.number != last) {
+        *known = Settled::new(channel, last)?;
+    }
+    if let Some(settled) = known
         && let Ok(true) = settled.advance(&state)
     {
         return Ok(settled.tail.clone());
     }
+    // Something is not as it should be, or this is another file than before: looked at as a whole, it has a name.
     *known = None;
     let scan = segment::scan(channel, last, u64::MAX)?;
     let vouched = vouched(&state, &scan, last);
     refuse_damage(channel, &scan, last, vouched)?;
-    // Below what is vouched for nothing changes any more: that is where looking goes on the next time.
-    *known = Settled::new(channel, last)?;
-    match known.as_mut().map(|settled| settled.advance(&state)) {
-        Some(Ok(true)) => Ok(known.as_ref().map(|settled| settled.tail.clone()).unwrap_or_default()),
-        _ if vouched >= scan.whole => Ok(scan.tail),
-        _ => Ok(segment::scan(channel, last, vouched)?.tail),
-    }
+    if vouched >= scan.whole { Ok(scan.tail) } else { Ok(segment::scan(channel, last, vouched)?.tail) }
 }
 
 /// The vouched part of the last segment, as far as it has been read.

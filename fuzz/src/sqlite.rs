@@ -166,7 +166,7 @@ impl Finder for Finds {
 fn salvage(wal: Vec<u8>) -> usize {
     let log: Arc<dyn ReadAt> = Arc::new(Bytes(wal));
     let mut finds = Finds::default();
-    let _ = orphan::read(&log, &mut finds);
+    let _ = orphan::read(&log, None, &mut finds);
     finds.rows
 }
 

@@ -2,7 +2,8 @@
 //! without the pages before.
 
 use std::fs::File;
-use std::path::Path;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::escape::one_line;
@@ -10,7 +11,7 @@ use super::output::Output;
 use crate::error::{Error, Result};
 use crate::source::FileKind;
 use crate::source::sqlite::orphan::{self, Finder};
-use crate::source::sqlite::page::Encoding;
+use crate::source::sqlite::page::{DB_HEADER_LEN, DbHeader, Encoding};
 use crate::source::sqlite::record::{self, Value};
 use crate::source::sqlite::wal::{ReadAt, Span, Tail};
 
@@ -24,8 +25,18 @@ pub fn is_log(path: &Path) -> bool {
 
 /// Whether `path` is a SQLite log whose database is not there.
 pub fn is_one(path: &Path) -> bool {
-    let database = path.to_string_lossy().strip_suffix("-wal").map(std::path::PathBuf::from);
-    is_log(path) && database.is_none_or(|database| !database.exists())
+    is_log(path) && database_of(path).is_none_or(|database| !database.exists())
+}
+
+fn database_of(log: &Path) -> Option<PathBuf> {
+    log.to_string_lossy().strip_suffix("-wal").map(PathBuf::from)
+}
+
+/// What the database beside a log says of its pages.
+fn header_of(log: &Path) -> Option<DbHeader> {
+    let mut head = [0; DB_HEADER_LEN];
+    File::open(database_of(log)?).ok()?.read_exact(&mut head).ok()?;
+    DbHeader::parse(&head).ok()
 }
 
 struct Shown<'a, 'b> {
@@ -124,7 +135,7 @@ pub fn salvage(path: &Path, out: &mut Output<'_>, note: &mut dyn FnMut(&str)) ->
     out.text(&format!(
         "{shown_name}: its database is missing. Pages have no base: what their rows were before is not known, nor what was deleted.\n"
     ));
-    let counts = show(path, false, out, note)?;
+    let counts = show(path, None, false, out, note)?;
     note(&format!(
         "{shown_name}: {counts}; with the database file beside it, `rlog-dump {shown_name}` tells the changes"
     ));
@@ -137,13 +148,19 @@ pub fn behind(path: &Path, out: &mut Output<'_>, note: &mut dyn FnMut(&str)) -> 
     out.text(&format!(
         "\n{shown_name}: behind the damage pages have no base: what their rows were before is not known, nor what was deleted.\n"
     ));
-    let counts = show(path, true, out, note)?;
+    let counts = show(path, header_of(path), true, out, note)?;
     note(&format!("{shown_name}: behind the damage: {counts}"));
     Ok(())
 }
 
 /// Shows it, and returns the counts.
-fn show(path: &Path, silent: bool, out: &mut Output<'_>, note: &mut dyn FnMut(&str)) -> Result<String> {
+fn show(
+    path: &Path,
+    database: Option<DbHeader>,
+    silent: bool,
+    out: &mut Output<'_>,
+    note: &mut dyn FnMut(&str),
+) -> Result<String> {
     let name = path.display().to_string();
     let file = File::open(path).map_err(|error| Error::io(&name, error))?;
     let wal: Arc<dyn ReadAt> = Arc::new(file);
@@ -159,7 +176,7 @@ fn show(path: &Path, silent: bool, out: &mut Output<'_>, note: &mut dyn FnMut(&s
         after_loss: false,
         silent,
     };
-    let tail = orphan::read(&wal, &mut shown).map_err(|error| error.in_file(&name))?;
+    let tail = orphan::read(&wal, database.as_ref(), &mut shown).map_err(|error| error.in_file(&name))?;
     let Shown { transactions, pages, rows, cut, lost, .. } = shown;
     match tail {
         Tail::NoHeader if silent => return Ok("nothing can be read without the log's header".into()),

@@ -148,13 +148,15 @@ fn a_log_without_its_database_shows_what_its_pages_hold() {
     let salvaged = dump(&["--salvage", "--format", "json"], &log);
     assert!(!String::from_utf8_lossy(&salvaged.stdout).contains("behind the damage"));
     assert!(String::from_utf8_lossy(&salvaged.stderr).contains("--format text shows the pages"));
-    // Damage in the second transaction: the first is told as a change, once.
+    // Damage in the second transaction: the first is told as a change, once. How text is stored the database says.
     let mut bytes = std::fs::read(dir.path().join("source.db-wal")).unwrap();
     let last = bytes.len() - 100;
     bytes[last - 512 - 24] ^= 1;
     std::fs::write(&log, &bytes).unwrap();
     let shown = String::from_utf8(dump(&["--salvage"], &log).stdout).unwrap();
     assert_eq!(shown.matches("größer").count(), 1, "{shown}");
+    let (_, behind) = shown.split_once("frames 2 to 3 are damaged").unwrap_or_else(|| panic!("{shown}"));
+    assert!(behind.contains("'in a table that the log names'"), "{shown}");
 }
 
 /// What `--undo` prints, run in the source, gives back what was before.

@@ -109,18 +109,20 @@ impl Log<'_> {
     }
 }
 
-/// Tells `finder` what the log's whole transactions hold; returns why it ends.
-pub fn read(log_file: &Arc<dyn ReadAt>, finder: &mut dyn Finder) -> Result<Tail> {
+/// Tells `finder` what the log's whole transactions hold; returns why it ends. `database` is its header, where that is there: else page 1 in the log says how
+/// text is stored, and until then it is taken for UTF-8.
+pub fn read(log_file: &Arc<dyn ReadAt>, database: Option<&DbHeader>, finder: &mut dyn Finder) -> Result<Tail> {
     let mut scanner = Scanner::new();
     if !scanner.restart(&**log_file)? {
         return Ok(Tail::NoHeader);
     }
     let size = scanner.header().map_or(0, |header| header.page_size);
+    let database = database.filter(|header| header.page_size == size);
     let mut log = Log {
         wal: log_file,
         size: size as usize,
-        usable: size,
-        encoding: Encoding::Utf8,
+        usable: database.map_or(size, |header| header.usable),
+        encoding: database.map_or(Encoding::Utf8, |header| header.encoding),
         last: HashMap::new(),
         parents: HashMap::new(),
         names: HashMap::new(),

@@ -29,20 +29,25 @@ fn sample(one_in: usize, statements_max: usize) -> (Vec<PathBuf>, usize) {
     }
 }
 
+/// Each of them in a database of another kind.
+fn setup(n: usize) -> Setup {
+    Setup {
+        seed: n as u64,
+        page_size: 512 << (n % 8),
+        encoding: "UTF-8",
+        auto_vacuum: n as u64 % 3,
+        reserved: 0,
+        cache_pages: 2000,
+    }
+}
+
 #[test]
 fn a_replica_equals_its_source_after_sql_that_others_wrote() {
     let (files, statements_max) = sample(13, 3000);
     let mut transactions = 0;
     for (n, path) in files.iter().enumerate() {
         let sql = String::from_utf8_lossy(&std::fs::read(path).unwrap()).into_owned();
-        let setup = Setup {
-            seed: n as u64,
-            page_size: 512 << (n % 8),
-            encoding: "UTF-8",
-            auto_vacuum: n as u64 % 3,
-            reserved: 0,
-            cache_pages: 2000,
-        };
+        let setup = setup(n);
         let dir = tempfile::tempdir().unwrap();
         let (db, mut decoder) = open_pair(&setup, dir.path());
         let mut replica = Replica::new(Connection::open_in_memory().unwrap());
@@ -122,14 +127,7 @@ fn a_replica_that_follows_equals_its_source_after_sql_that_others_wrote() {
     // Our own with both kinds of page numbers' bookkeeping and with and without a shadow; theirs once each.
     let theirs = files.iter().map(|path| (path.as_path(), read(path)));
     for (n, (path, sql)) in [own.clone(), own].into_iter().chain(theirs).enumerate() {
-        let setup = Setup {
-            seed: n as u64,
-            page_size: 512 << (n % 8),
-            encoding: "UTF-8",
-            auto_vacuum: n as u64 % 3,
-            reserved: 0,
-            cache_pages: 2000,
-        };
+        let setup = setup(n);
         let most = if n < 2 { usize::MAX } else { statements_max };
         let succeeded = follow(&setup, &sql, most, &format!("{}, {setup:?}", path.display()));
         assert!(succeeded > 0, "{}", path.display());

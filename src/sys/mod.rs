@@ -3,7 +3,7 @@
 //! [`vfs`] is the traits; [`os`] the real thing; [`sim`] a simulated disk on which tests cut the power, lose what was
 //! not synced and fail any call. [`state`] replaces small state files atomically through that seam. [`clock`] and
 //! [`pipe`] are the rest of what the tools ask of the system; [`network`] tells file systems of other
-//! hosts; [`wake`] waits for a file that others write; [`units`] reads sizes and durations as people write them.
+//! hosts; [`wake`] waits for a file that others write; [`units`] reads sizes, durations and versions as people write them.
 //! [`planted`] is for tests: bugs that they must find.
 
 pub mod clock;

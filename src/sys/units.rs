@@ -1,4 +1,4 @@
-//! Sizes and durations as people write them.
+//! Sizes, durations and versions as people write them.
 
 use std::time::Duration;
 
@@ -43,6 +43,16 @@ fn split(text: &str) -> (&str, &str) {
     text.split_at(end)
 }
 
+/// Major, minor and patch of a version as programs tell it, `10.11.18-MariaDB-log`; 0 for what it does not tell.
+pub fn version(text: &str) -> (u32, u32, u32) {
+    let mut numbers = text.splitn(3, '.').map(|part| {
+        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+        part.get(..digits).and_then(|digits| digits.parse().ok()).unwrap_or(0)
+    });
+    let mut next = || numbers.next().unwrap_or(0);
+    (next(), next(), next())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,6 +70,21 @@ mod tests {
         }
         for wrong in ["", "x", "-1", "1e9d", "1..2"] {
             assert!(duration(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn versions_are_read_as_far_as_they_are_numbers() {
+        for (text, wanted) in [
+            ("10.11.18-MariaDB-0+deb12u1-log", (10, 11, 18)),
+            ("9.7.0", (9, 7, 0)),
+            ("2.15.1-beta", (2, 15, 1)),
+            ("3.0", (3, 0, 0)),
+            ("v2", (0, 0, 0)),
+            ("", (0, 0, 0)),
+            ("99999999999.1", (0, 1, 0)),
+        ] {
+            assert_eq!(version(text), wanted, "{text}");
         }
     }
 }

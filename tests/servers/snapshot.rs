@@ -197,3 +197,41 @@ fn a_load_that_is_killed_goes_on() {
         assert_eq!(replica.text("check table shop.a, shop.b, shop.c extended").matches("OK").count(), 3);
     }
 }
+
+/// Chunks wait for the others of their transaction: until it has committed the queue must keep them.
+#[test]
+fn a_chunk_that_waits_for_its_commit_is_not_acknowledged() {
+    let source = Server::new("mariadb-10.11").log_bin().option("--binlog-row-metadata=FULL").start();
+    source.sql(
+        "create database shop; use shop; create table shop.a (id int primary key, v varchar(1000)); \
+         insert into shop.a select seq, repeat('v', 1000) from seq_1_to_20000",
+    );
+    let replica = Server::new("mariadb-10.11").option("--innodb-flush-log-at-trx-commit=1").start();
+    let folder = scratch();
+    let spool = folder.path().join("spool");
+    // A snapshot that does not come to its end.
+    let script = "rlog-extract -q --snapshot \"$2\" | head -c 16000000 | rlog-queue put -q \"$1\"";
+    let cut = shell(script).arg(&spool).arg(source.url("")).output().unwrap();
+    assert!(!cut.status.success());
+    let queue = spool.display().to_string().parse().unwrap();
+    let queue = rlog::queue::open(std::sync::Arc::new(rlog::sys::Os), &queue, "default", false).unwrap();
+    let units = queue.tail().unwrap().sequence;
+    let mut applies = std::process::Command::new(env!("CARGO_BIN_EXE_rlog-apply"))
+        .args(["run", "-q", "--follow", "--create-tables", &replica.url(""), "--from"])
+        .arg(&spool)
+        .spawn()
+        .unwrap();
+    let patience = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while queue.readers().unwrap().iter().all(|reader| reader.acked.sequence < units) {
+        assert!(std::time::Instant::now() < patience && applies.try_wait().unwrap().is_none());
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let there: u32 = replica.value("select count(*) from shop.a").parse().unwrap();
+    let commits = replica.text("show global status like 'Com_commit'");
+    applies.kill().unwrap();
+    applies.wait().unwrap();
+    assert!(there > 10_000, "acknowledged, and {there} rows are there");
+    // Some thirty chunks, the schema, and what the channel begins with.
+    let commits: u32 = commits.split_whitespace().last().unwrap().parse().unwrap();
+    assert!(units > 25 && commits < 20, "{commits} commits of {units} units");
+}

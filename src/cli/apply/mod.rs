@@ -88,7 +88,10 @@ epoch in the table `rlog_channel` keeps it from applying anything, and it leaves
 
 Without state, `run` refuses and creates nothing, unless `--init` declares what the target holds or the input begins with a
 snapshot. `--init empty` is the only thing that creates a SQLite database. Once there is state, `--init` does nothing, so that the
-same command can be repeated.";
+same command can be repeated.
+
+While a snapshot loads, `status` says `loading`. MariaDB (10.6 and later) fills an empty table fastest in one transaction, so its rows become
+visible by up to 256 MiB at a time; after a kill, so much is read again.";
 
 const CONFLICTS: &str = "\
 A row that cannot be applied as the source's log says is a conflict. `--on-conflict` says what to do, for all classes or for one
@@ -193,6 +196,9 @@ struct RunArguments {
 
     /// Sessions that apply at the same time, where the target has several writers (a server; SQLite has one) [default: as many as this
     /// machine has cores, 4 at most]
+    ///
+    /// With the source's order of commits, a transaction above 1 MiB runs beside the one before it as well. Where it depends on that, it rolls back and runs
+    /// again alone.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64), help_heading = "Speed")]
     workers: Option<u16>,
 

@@ -266,8 +266,6 @@ pub struct Session {
     pub family: Family,
     /// Its version as it tells it.
     pub version: String,
-    /// Major, minor, patch.
-    pub version_number: (u16, u16, u16),
     /// Largest packet that the server takes, in bytes.
     pub packet_bytes_max: usize,
     name: String,
@@ -283,7 +281,6 @@ impl Session {
             true => Family::MariaDb,
             false => Family::MySql,
         };
-        let version_number = conn.server_version();
         let mut session = Session {
             conn: Some(conn),
             under_way: None,
@@ -291,7 +288,6 @@ impl Session {
             ahead: Vec::new(),
             family,
             version,
-            version_number,
             packet_bytes_max: usize::try_from(packet).unwrap_or(usize::MAX),
             name,
         };

@@ -18,12 +18,10 @@ const MONITOR_TIMEOUT: Duration = Duration::from_secs(3);
 pub(super) fn remarks(client: &Client, frames: &Stream) -> Result<Vec<String>> {
     let mut out = Vec::new();
     let version = client.server_version();
-    let number =
-        |text: &str| -> Vec<u64> { text.split(['.', '-']).take(3).map(|part| part.parse().unwrap_or(0)).collect() };
-    let known = number(&version);
-    if known < vec![2, 10, 0] {
+    let known = crate::sys::units::version(&version);
+    if known < (2, 10, 0) {
         out.push(format!("server {version} knows no `sync_interval: always`; use 2.10.23 or later"));
-    } else if known < vec![2, 10, 23] {
+    } else if known < (2, 10, 23) {
         out.push(format!(
             "server {version} may lose acknowledged messages when its process is killed; use 2.10.23 or later"
         ));

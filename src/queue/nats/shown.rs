@@ -19,13 +19,14 @@ use serde_json::json;
 
 use super::Place;
 use super::client::Client;
+use crate::sys::units;
 
 /// Records that are remembered; the oldest are forgotten.
 const SEEN_MAX: usize = 1 << 14;
 /// How long nothing is tried after a failure: whoever acknowledges must not wait for this again and again.
 const PAUSE: Duration = Duration::from_secs(60);
 /// The first servers that can reset a consumer.
-const VERSION_MIN: [u64; 2] = [2, 14];
+const VERSION_MIN: (u32, u32, u32) = (2, 14, 0);
 
 /// What is remembered, and whether it works.
 #[derive(Debug, Default)]
@@ -49,8 +50,7 @@ fn name(place: &Place, reader: &str) -> String {
 
 /// Whether servers of this version can show readers.
 pub(super) fn is_supported(version: &str) -> bool {
-    let mut numbers = version.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
-    [numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)] >= VERSION_MIN
+    units::version(version) >= VERSION_MIN
 }
 
 impl Shown {

@@ -472,13 +472,7 @@ fn text_until_zero(bytes: &[u8]) -> String {
 
 /// Whether a server of this version writes a checksum algorithm into its format description events: MySQL since 5.6.1, MariaDB since 5.3.0.
 fn knows_checksums(version: &str) -> bool {
-    let mut numbers = version.splitn(3, '.').map(|part| {
-        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
-        part.get(..digits).and_then(|digits| digits.parse::<u32>().ok()).unwrap_or(0)
-    });
-    let mut next = || numbers.next().unwrap_or(0);
-    let version_numbers = (next(), next(), next());
-    version_numbers >= if version.contains("MariaDB") { (5, 3, 0) } else { (5, 6, 1) }
+    crate::sys::units::version(version) >= if version.contains("MariaDB") { (5, 3, 0) } else { (5, 6, 1) }
 }
 
 /// Whether it is one of the pre-releases whose event types are numbered otherwise.

@@ -41,6 +41,7 @@ use crate::db::mysql::{Connector, Family, ServerUrl, Session as Connection};
 use crate::error::{Class, Error, Result};
 use crate::event::TableDefinition;
 use crate::frame::Coordinate;
+use crate::sys::units;
 use crate::target::{Cell, ChannelState, EPOCH_FACT, OpenOptions, Properties, Scan, Session, Settings, Target};
 
 /// Connections that apply at once at most; the servers' own default allows 151 in all.
@@ -129,7 +130,7 @@ fn properties(control: &mut Connection, options: &OpenOptions) -> Properties {
         transactional_ddl: false,
         writers_max: WRITERS_MAX,
         // InnoDB's bulk insert: what fills an empty table is not logged row by row (MariaDB since 10.6, for the first transaction).
-        loads_whole: control.family == Family::MariaDb && control.version_number >= (10, 6, 0),
+        loads_whole: control.family == Family::MariaDb && units::version(&control.version) >= (10, 6, 0),
         durable_commits: durable,
         notes,
     }

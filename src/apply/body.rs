@@ -12,8 +12,10 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::frame::{Frame, FrameReader, Kind};
 
-/// Bytes of one transaction that are kept in memory.
-pub const MEMORY_BYTES_MAX: usize = 8 << 20;
+/// Bytes of one transaction that are kept in memory. Some may be in the works at once.
+pub const MEMORY_BYTES_MAX: usize = 4 << 20;
+/// Bytes of a larger one that wait for the temporary file.
+const WAITING_BYTES_MAX: usize = 1 << 20;
 /// Before every payload kept by us: kind (1), flags (2), id (8), length (4).
 const HEAD_LEN: usize = 15;
 
@@ -51,7 +53,8 @@ impl Body {
             *to = frame.at + frame.total_len() as u64;
             return Ok(());
         }
-        if self.memory.len() + frame.payload.len() + HEAD_LEN > MEMORY_BYTES_MAX {
+        let most = if self.spool.is_some() { WAITING_BYTES_MAX } else { MEMORY_BYTES_MAX };
+        if self.memory.len() + frame.payload.len() + HEAD_LEN > most {
             match input {
                 Some((file, begin_at)) => {
                     self.spool = Some(Spool::Span(file.clone(), begin_at, frame.at + frame.total_len() as u64));
@@ -85,6 +88,7 @@ impl Body {
         (&**file).write_all(&self.memory).map_err(|error| Error::io(name, error))?;
         *length += self.memory.len() as u64;
         self.memory.clear();
+        self.memory.shrink_to(WAITING_BYTES_MAX);
         Ok(())
     }
 

@@ -51,7 +51,7 @@ const STALL_AHEAD: Duration = Duration::from_secs(3);
 /// The server executes none of the statements of a large head for so long: who is on trial may hold what it waits for.
 const STALL_LARGE: Duration = Duration::from_secs(3);
 /// Large transactions that sessions hold at once; another one is read meanwhile, and each may keep some MiB in memory.
-const LARGE_MAX: usize = 2;
+const LARGE_MAX: usize = 3;
 /// Large transactions that run alone after one on trial had to give way; twice as many after the next.
 const TRIALS_AFTER: u32 = 2;
 /// And so many at most.

@@ -59,8 +59,10 @@ impl Window {
     }
 }
 
-/// Barriers that are at work at once at most, where all but the oldest are on trial. Each is large.
+/// Barriers that are executed at once at most, where all but the oldest are on trial. Each is large.
 const TRIALS_MAX: usize = 2;
+/// Beside them, one that has executed: while it commits, which is a wait for the disk, the next one need not wait too.
+const TRIALS_EXECUTED_MAX: usize = 1;
 
 /// Number of a unit, in source order.
 pub type UnitId = u64;
@@ -148,7 +150,9 @@ impl Schedule {
         if unit.window.barrier {
             let older = || self.units.iter().take(index).filter(|older| older.phase != Phase::Committed);
             let beside = || {
-                older().count() < TRIALS_MAX && older().all(|older| older.window.trial && older.phase != Phase::Waiting)
+                older().count() < TRIALS_MAX + TRIALS_EXECUTED_MAX
+                    && older().filter(|older| older.phase == Phase::Running).count() < TRIALS_MAX
+                    && older().all(|older| older.window.trial && older.phase != Phase::Waiting)
             };
             return !older_uncommitted || unit.window.trial && beside();
         }
@@ -319,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn barriers_on_trial_run_in_twos_and_nothing_else_passes_them() {
+    fn barriers_on_trial_run_in_twos_beside_one_that_has_executed_and_nothing_else_passes_them() {
         let mut schedule = Schedule::new(Order::Commit, 8);
         let trial = |end| Window { barrier: true, trial: true, ..unit((0, end)) };
         schedule.add(unit((0, 2)));
@@ -332,7 +336,13 @@ mod tests {
         finish(&mut schedule, 0);
         assert_eq!(startable(&mut schedule), [1, 2]);
         schedule.executed(2);
-        assert!(!schedule.may_commit(2) && startable(&mut schedule).is_empty());
+        assert!(!schedule.may_commit(2));
+        assert_eq!(startable(&mut schedule), [3], "while one waits or commits");
+        schedule.executed(3);
+        assert!(startable(&mut schedule).is_empty(), "no fourth one");
+        schedule.rolled_back(3);
+        assert_eq!(startable(&mut schedule), [3]);
+        schedule.rolled_back(3);
         assert_eq!(schedule.youngest_executed(), Some(2));
         // It gives way: from then on it is alone.
         schedule.rolled_back(2);

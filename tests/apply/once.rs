@@ -419,16 +419,13 @@ fn memory_is_bounded_whatever_the_transaction() {
         .spawn()
         .unwrap();
     let mut input = child.stdin.take().unwrap();
-    let status = format!("/proc/{}/status", child.id());
     let writer = std::thread::spawn(move || {
         use std::io::Write as _;
         input.write_all(&stream).unwrap();
     });
     let mut most_kib = 0;
     while child.try_wait().unwrap().is_none() {
-        let text = std::fs::read_to_string(&status).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("0");
-        most_kib = most_kib.max(line.split_whitespace().next().unwrap_or("0").parse().unwrap_or(0));
+        most_kib = most_kib.max(crate::common::memory_kib(child.id(), "VmHWM"));
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     writer.join().unwrap();

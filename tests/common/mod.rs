@@ -38,7 +38,7 @@ mod types;
 mod verbose;
 
 pub use nats::NatsCluster;
-pub use programs::{CorpusFile, corpus, corpus_files, repository, rlog, scratch, shell};
+pub use programs::{CorpusFile, corpus, corpus_files, memory_kib, repository, rlog, scratch, shell};
 pub use server::{Cells, Server, ServerBuilder, server_program};
 pub use types::{TypeColumn, Types};
 pub use verbose::{VerboseRow, VerboseValue, verbose_rows};

@@ -39,6 +39,13 @@ pub fn shell(script: &str) -> assert_cmd::Command {
     command
 }
 
+/// A figure of a process from /proc in KiB: `VmRSS`, what is resident now, or `VmHWM`, the most that was. 0 once it has ended.
+pub fn memory_kib(process: u32, what: &str) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(':'));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
 /// A folder that is removed when the value goes out of scope.
 pub fn scratch() -> tempfile::TempDir {
     tempfile::Builder::new().prefix("rlog-test-").tempdir().expect("a scratch folder")

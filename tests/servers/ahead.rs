@@ -140,15 +140,53 @@ fn large_transactions_run_beside_each_other_and_arrive_as_they_were() {
     let dir = crate::common::scratch();
     let file = dir.path().join("s.rlog");
     std::fs::write(&file, frames).unwrap();
-    let target = Server::new("mariadb-10.11").start();
-    let apply = rlog("rlog-apply")
-        .args(["run", "--workers", "2", "--init", "empty", "--from"])
+    // With two sessions, two at a time; with more, a third begins while one commits.
+    for workers in ["2", "4"] {
+        let target = Server::new("mariadb-10.11").start();
+        let apply = rlog("rlog-apply")
+            .args(["run", "--workers", workers, "--init", "empty", "--from"])
+            .arg(&file)
+            .arg(target.socket_url(""))
+            .output()
+            .unwrap();
+        assert!(apply.status.success(), "{apply:?}");
+        assert_eq!(large_tables(&target), large_tables(&source));
+    }
+}
+
+/// Rule 17, with as many large transactions in the works as there may be.
+#[test]
+fn memory_is_bounded_whatever_large_transactions_run_beside_each_other() {
+    use crate::common::changes::{Records, Source, table};
+    let server = Server::new("mariadb-10.11").start();
+    server.sql("create database shop; create table shop.t (id int primary key, v varchar(100))");
+    let t = table("shop", "t");
+    let word = "x".repeat(100);
+    let mut source = Source::new();
+    for n in 0..4 {
+        let ids = n * 90_000..(n + 1) * 90_000;
+        source.barrier(ids.fold(Records::default(), |records, id| records.insert(&t, (id, Some(&word)))));
+    }
+    let dir = crate::common::scratch();
+    let file = dir.path().join("s.rlog");
+    std::fs::write(&file, source.end()).unwrap();
+    let mut applier = std::process::Command::new(rlog("rlog-apply").get_program())
+        .args(["run", "-q", "--workers", "4", "--init", "oldest", "--from"])
         .arg(&file)
-        .arg(target.socket_url(""))
-        .output()
+        .arg(server.socket_url(""))
+        .spawn()
         .unwrap();
-    assert!(apply.status.success(), "{apply:?}");
-    assert_eq!(large_tables(&target), large_tables(&source));
+    let mut peak = 0;
+    let status = loop {
+        peak = peak.max(crate::common::memory_kib(applier.id(), "VmHWM"));
+        if let Some(status) = applier.try_wait().unwrap() {
+            break status;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    };
+    assert!(status.success(), "{status}");
+    assert_eq!(server.text("select count(*), max(id) from shop.t"), "360000\t359999\n");
+    assert!(peak > 0 && peak < 64 << 10, "{peak} KiB");
 }
 
 #[test]
@@ -162,7 +200,7 @@ fn large_transactions_are_applied_once_by_an_applier_that_is_killed() {
     let mut wait_ms = 100;
     loop {
         let mut applier = std::process::Command::new(rlog("rlog-apply").get_program())
-            .args(["run", "-q", "--workers", "2", "--init", "empty", "--lock-wait", "20s", "--from"])
+            .args(["run", "-q", "--workers", "4", "--init", "empty", "--lock-wait", "20s", "--from"])
             .arg(&file)
             .arg(target.socket_url(""))
             .spawn()

@@ -239,12 +239,9 @@ fn what_does_not_fit_into_memory_is_spilled_and_sent_again() {
     until("the first arrives", || hosts.path("far").exists() && !hosts.held("far").is_empty());
     drop(server); // -9, inside the large one
     let _server = hosts.serve_at(port, &[]);
-    let (mut peak, status) = (0, format!("/proc/{}/status", push.0.id()));
+    let mut peak = 0;
     until("all of it arrives", || {
-        let text = std::fs::read_to_string(&status).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib = line.and_then(|line| line.trim().split(' ').next()?.parse::<u64>().ok());
-        peak = peak.max(kib.unwrap_or(0));
+        peak = peak.max(crate::common::memory_kib(push.0.id(), "VmHWM"));
         push.has_ended()
     });
     feeder.join().unwrap();

@@ -352,18 +352,12 @@ fn bombs_and_nonsense_end_a_connection_and_nothing_else() {
 
 /// Resident bytes of a server, now.
 fn memory(server: &Server) -> u64 {
-    bytes_of(server, "VmRSS:")
+    crate::common::memory_kib(server.child.id(), "VmRSS") << 10
 }
 
 /// And at their highest.
 fn peak(server: &Server) -> u64 {
-    bytes_of(server, "VmHWM:")
-}
-
-fn bytes_of(server: &Server, what: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", server.child.id())).unwrap();
-    let line = status.lines().find(|line| line.starts_with(what)).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
+    crate::common::memory_kib(server.child.id(), "VmHWM") << 10
 }
 
 #[test]

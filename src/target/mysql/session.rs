@@ -24,13 +24,13 @@ use crate::target::{
 };
 
 /// Row changes held back at most, in bytes, before they are sent.
-const BATCH_BYTES_MAX: usize = 2 << 20;
+const BATCH_BYTES_MAX: usize = 1 << 20;
 /// Events in one statement at most, in bytes (the server may allow less).
 const EVENTS_BYTES_MAX: usize = 2 << 20;
 /// Row changes held back at most, in bytes, while the session may send nothing.
 const HOLD_BYTES_MAX: usize = 16 << 20;
 /// Events of at least so many bytes are under way while what follows them is made; waiting for smaller ones costs less than a thread.
-const UNDER_WAY_BYTES_MIN: usize = 256 << 10;
+const UNDER_WAY_BYTES_MIN: usize = 32 << 10;
 /// Keys in one look for rows that came and went.
 const VOIDS_MAX: usize = 500;
 

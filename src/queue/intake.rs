@@ -212,6 +212,11 @@ impl<'a> Intake<'a> {
             || self.pass.as_ref().is_some_and(|pass| pass.whole > 0)
     }
 
+    /// Whether readers take what is stored before it is synced.
+    pub fn has_early_readers(&self) -> bool {
+        self.writer.has_early_readers()
+    }
+
     /// Bytes that wait for a sync.
     pub fn unsynced_bytes(&self) -> u64 {
         self.writer.unsynced_bytes().max(self.pass.as_ref().map_or(0, |pass| pass.whole))

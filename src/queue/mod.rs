@@ -185,6 +185,11 @@ pub trait Writer: Debug + Send {
         Ok(())
     }
 
+    /// Whether registered readers see what is appended before it is synced.
+    fn has_early_readers(&self) -> bool {
+        false
+    }
+
     /// Bytes appended that neither are synced nor are being synced.
     fn unsynced_bytes(&self) -> u64;
 

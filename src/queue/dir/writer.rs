@@ -288,6 +288,10 @@ impl Writer for DirWriter {
         self.synced(done, what, true)
     }
 
+    fn has_early_readers(&self) -> bool {
+        self.channel.readers.list().is_ok_and(|names| !names.is_empty())
+    }
+
     fn unsynced_bytes(&self) -> u64 {
         let from = self.syncing.map_or(self.synced_at, |syncing| syncing.to);
         self.appending.as_ref().map_or(0, |to| to.at - from)

@@ -3,6 +3,10 @@
 //! Three threads: one reads and checks, one judges and writes (this one), one syncs. A batch is synced when it is full, while the next is
 //! written, or when nothing has arrived for a moment. What comes alone, after a pause, is synced without that moment: at a few hundred
 //! transactions a second it would be most of the time that they spend here.
+//!
+//! Readers that take what is not synced yet have a head start, though. They are about to sync their target, perhaps on the same disk, where a
+//! sync waits for the one before it: were this one first, what they apply would be visible later by as much. Nobody waits for this one but
+//! the source, which is told a moment later what it may forget.
 
 use std::io::{Read, Write};
 use std::sync::atomic::Ordering;
@@ -30,12 +34,15 @@ pub fn put<'a>(
     const QUIET: Duration = Duration::from_micros(100);
     // What comes after such a pause is alone, as far as can be told.
     const PAUSE: Duration = Duration::from_millis(1);
+    // About what a reader needs until its own sync is under way.
+    const HEAD_START: Duration = Duration::from_micros(400);
     let chunks = Chunks::spawn(input, name);
     let _abandon = chunks.abandon_when_dropped();
     let mut intake = Intake::new(writer, options.clone(), name, pass, on_durable);
     let mut first_unsynced: Option<Instant> = None;
     let mut idle_since = Instant::now();
     let mut alone = false;
+    let mut head_start = Duration::ZERO;
     loop {
         if options.stop.load(Ordering::Relaxed) {
             return intake.finish(Ended::Stopped);
@@ -45,7 +52,7 @@ pub fn put<'a>(
         }
         let patience = match first_unsynced {
             None if !intake.is_syncing() => STOP_CHECK,
-            _ if alone => Duration::ZERO,
+            _ if alone => head_start,
             since => {
                 let waited = since.map_or(Duration::ZERO, |since| since.elapsed());
                 options.sync_interval.saturating_sub(waited).clamp(QUIET, STOP_CHECK)
@@ -62,6 +69,9 @@ pub fn put<'a>(
                 let judged = intake.chunk(chunk.frames(), at);
                 chunks.recycle(chunk);
                 idle_since = Instant::now();
+                if alone {
+                    head_start = if intake.has_early_readers() { HEAD_START } else { Duration::ZERO };
+                }
                 match judged {
                     Ok(()) => {}
                     // It waited for room in vain; the rest of the chunk comes again with the next run.

@@ -45,6 +45,7 @@ pub struct Pace {
 impl Pace {
     /// For a log that can be watched, or `None`.
     pub fn new(log: Option<&Path>) -> Pace {
+        crate::sys::clock::short_sleeps();
         Pace { wake: log.and_then(|log| Wake::on(log).ok()), state: State::Idle, looked: Instant::now() }
     }
 
@@ -70,7 +71,7 @@ impl Pace {
         match self.state {
             State::Expecting(pause) if pause < LOOK_MAX => {
                 std::thread::sleep(pause);
-                State::Expecting(pause * 3 / 2)
+                State::Expecting(pause * 5 / 4)
             }
             State::Armed => match wake.wait(LOOK_MAX) {
                 Ok(true) => State::Expecting(EXPECT_MIN),

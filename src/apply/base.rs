@@ -73,8 +73,8 @@ pub(super) fn leading_snapshot(
     stop: &Arc<AtomicBool>,
 ) -> Result<(Input, Vec<Unit>)> {
     let mut input = match from {
-        From::Stdin => Input::stdin(definitions.clone(), stop.clone())?,
-        From::File(path) => Input::file(path, definitions.clone(), stop.clone())?,
+        From::Stdin => Input::stdin(definitions.clone())?,
+        From::File(path) => Input::file(path, definitions.clone())?,
         From::Queue(address) => {
             let queue = queue::open(Arc::new(sys::Os), address, &options.channel, false)?;
             let reader = queue.reader(&queue::ReadFrom::Oldest, queue::ReadMode::ONCE)?;
@@ -91,6 +91,8 @@ pub(super) fn leading_snapshot(
                 return Ok((input, units));
             }
             Unit::Idle if !stop.load(Ordering::Relaxed) => continue,
+            // The run ends before it looks at anything.
+            Unit::Idle => return Ok((input, units)),
             Unit::Abort(abort) => return Err(aborted(abort)),
             _ => {
                 return Err(Error::config(format!(

@@ -5,8 +5,7 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::body::{Body, rereadable};
 use super::tables::{Definitions, TableSet};
@@ -19,6 +18,8 @@ use crate::{queue, sys};
 
 /// How long to wait for input before the caller may look at signals and clocks.
 const WAIT: Duration = Duration::from_millis(200);
+/// How long frames of one unit may come in before the caller may write what came before it.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// A whole transaction.
 #[derive(Debug)]
@@ -90,11 +91,10 @@ enum Frames {
     Queue(Box<dyn queue::Reader>),
 }
 
-/// A descriptor that is read when it is ready, so that a signal gets a word in.
+/// A descriptor that is only read when something is there, so that a signal gets a word in.
 struct Pollable {
     input: File,
     regular: bool,
-    stop: Arc<AtomicBool>,
 }
 
 impl Pollable {
@@ -108,46 +108,35 @@ impl Pollable {
 
 impl Read for Pollable {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        while !self.ready(WAIT)? {
-            if self.stop.load(Ordering::Relaxed) {
-                // Inside a frame: nothing of it is lost, the writer has it still.
-                return Err(io::Error::other(Stopped));
-            }
-        }
         self.input.read(out)
     }
 }
 
-/// A signal came while the input was silent inside a frame.
-#[derive(Debug, thiserror::Error)]
-#[error("stopped by a signal")]
-struct Stopped;
-
 impl Input {
     /// Reads the file at `path`.
-    pub fn file(path: &Path, definitions: Arc<Definitions>, stop: Arc<AtomicBool>) -> Result<Input> {
+    pub fn file(path: &Path, definitions: Arc<Definitions>) -> Result<Input> {
         let name = path.display().to_string();
         let file = File::open(path).map_err(|error| Error::io(&name, error))?;
-        Input::stream(file, name, definitions, stop)
+        Input::stream(file, name, definitions)
     }
 
     /// Reads standard input.
-    pub fn stdin(definitions: Arc<Definitions>, stop: Arc<AtomicBool>) -> Result<Input> {
+    pub fn stdin(definitions: Arc<Definitions>) -> Result<Input> {
         use std::os::fd::AsFd;
         let name = "standard input";
         let fd: OwnedFd = io::stdin().as_fd().try_clone_to_owned().map_err(|error| Error::io(name, error))?;
         crate::sys::pipe::enlarge(&fd);
-        Input::stream(File::from(fd), name.to_owned(), definitions, stop)
+        Input::stream(File::from(fd), name.to_owned(), definitions)
     }
 
-    fn stream(mut file: File, name: String, definitions: Arc<Definitions>, stop: Arc<AtomicBool>) -> Result<Input> {
+    fn stream(mut file: File, name: String, definitions: Arc<Definitions>) -> Result<Input> {
         // A file that is read from its middle has other offsets than its frames tell.
         let again = match rereadable(&mut file) {
             Some(0) => Some(Arc::new(file.try_clone().map_err(|error| Error::io(&name, error))?)),
             _ => None,
         };
         let regular = file.metadata().is_ok_and(|metadata| metadata.is_file());
-        let frames = Frames::Stream(Box::new(FrameReader::new(Pollable { input: file, regular, stop })));
+        let frames = Frames::Stream(Box::new(FrameReader::new(Pollable { input: file, regular })));
         Ok(Input { again, ..Input::new(frames, name, definitions) })
     }
 
@@ -184,7 +173,9 @@ impl Input {
     /// Whether more is there already, as far as can be told without waiting. A batch ends where it is not.
     pub fn has_more(&self) -> bool {
         match &self.frames {
-            Frames::Stream(frames) => frames.has_buffered() || frames.get_ref().ready(Duration::ZERO).unwrap_or(true),
+            Frames::Stream(frames) => {
+                frames.has_whole_buffered() || frames.get_ref().ready(Duration::ZERO).unwrap_or(true)
+            }
             // It says by itself, without waiting, that there is no more for now.
             Frames::Queue(_) => true,
         }
@@ -202,17 +193,24 @@ impl Input {
         }
     }
 
-    /// The next unit. Returns [`Unit::Idle`] when nothing came for a moment.
+    /// The next unit. Returns [`Unit::Idle`] when nothing came for a moment, or only a part of it: what was read before must not wait for it.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Result<Unit> {
+        let began = Instant::now();
         loop {
             let (frame, name) = match &mut self.frames {
                 Frames::Stream(frames) => {
-                    if !frames.has_buffered() {
-                        match frames.get_ref().ready(WAIT) {
-                            Ok(true) => {}
+                    while !frames.has_whole_buffered() {
+                        let read = match frames.get_ref().ready(WAIT) {
+                            Ok(true) => frames.read_more(),
                             Ok(false) => return Ok(Unit::Idle),
-                            Err(error) => return Err(Error::io(&self.name, error)),
+                            Err(error) => Err(error),
+                        };
+                        if !read.map_err(|error| Error::io(&self.name, error))? {
+                            break;
+                        }
+                        if began.elapsed() >= PATIENCE && !frames.has_whole_buffered() {
+                            return Ok(Unit::Idle);
                         }
                     }
                     match frames.next() {
@@ -221,11 +219,6 @@ impl Input {
                         Ok(None) => return Err(unfinished(&self.name)),
                         Err(crate::frame::reader::ReadError::Frame(FrameError::Torn { .. })) => {
                             return Err(unfinished(&self.name));
-                        }
-                        Err(crate::frame::reader::ReadError::Io(error))
-                            if error.get_ref().is_some_and(|inner| inner.is::<Stopped>()) =>
-                        {
-                            return Ok(Unit::Idle);
                         }
                         Err(error) => return Err(error.into_error(&self.name)),
                     }
@@ -242,6 +235,9 @@ impl Input {
                 .map_err(|error| error.at(at).in_file(name))?;
             if let Some(unit) = unit {
                 return Ok(unit);
+            }
+            if matches!(self.frames, Frames::Stream(_)) && began.elapsed() >= PATIENCE {
+                return Ok(Unit::Idle);
             }
         }
     }

@@ -87,8 +87,8 @@ pub fn preview(
     let definitions = Arc::new(Definitions::new(options.rules.clone()));
     let mut queue = None;
     let mut input = match from {
-        From::Stdin => Input::stdin(definitions.clone(), stop.clone())?,
-        From::File(path) => Input::file(path, definitions.clone(), stop.clone())?,
+        From::Stdin => Input::stdin(definitions.clone())?,
+        From::File(path) => Input::file(path, definitions.clone())?,
         From::Queue(address) => {
             let opened = queue::open(Arc::new(sys::Os), address, &options.channel, false)?;
             let reader = opened.reader(&reached.place(), queue::ReadMode::ONCE)?;

@@ -95,8 +95,8 @@ pub fn run(
     let mut acknowledge = None;
     let input = match (input, from) {
         (Some(input), _) => input,
-        (None, From::Stdin) => Input::stdin(definitions.clone(), stop.clone())?,
-        (None, From::File(path)) => Input::file(path, definitions.clone(), stop.clone())?,
+        (None, From::Stdin) => Input::stdin(definitions.clone())?,
+        (None, From::File(path)) => Input::file(path, definitions.clone())?,
         (None, From::Queue(address)) => {
             let queue = queue::open(Arc::new(sys::Os), address, channel, false)?;
             let registered = queue.register(&uuid)?;

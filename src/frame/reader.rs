@@ -215,6 +215,13 @@ impl<R: Read> FrameReader<R> {
         Ok(Some(Frame { header, payload, at }))
     }
 
+    /// Reads once from the input, towards the next frame; `false` at its end.
+    pub fn read_more(&mut self) -> io::Result<bool> {
+        let have = self.buffer.get(self.start..self.filled).unwrap_or(&[]);
+        let header = have.first_chunk::<HEADER_LEN>().and_then(|head| Header::decode(head, self.at).ok());
+        self.fill(HEADER_LEN + header.map_or(0, |header| header.length as usize))
+    }
+
     /// Reads more; `false` at the end of the input. A frame is at most 4 MiB, so the buffer is bounded.
     fn fill(&mut self, wanted: usize) -> io::Result<bool> {
         if self.start > 0 && (self.start == self.filled || self.start + wanted > self.buffer.len()) {

@@ -433,6 +433,56 @@ fn memory_is_bounded_whatever_the_transaction() {
     assert!(most_kib < 80 << 10, "{most_kib} KiB resident");
 }
 
+/// What is whole does not wait for what is not: neither for the rest of a frame, nor for a transaction that takes long to come in.
+#[test]
+fn a_whole_transaction_is_applied_while_the_next_is_still_coming_in() {
+    use std::io::Write as _;
+    let place = Place::new();
+    let t = table("shop", "t");
+    let mut source = Source::new();
+    source.transaction(Records::default().insert(&t, (0, None)));
+    assert_eq!(place.init(&source.end()).0, 0);
+    let mut ends = Vec::new();
+    for id in 1..=2 {
+        source.transaction(Records::default().insert(&t, (id, None)));
+        ends.push(source.unfinished().len());
+    }
+    let word = "x".repeat(100);
+    source.transaction((3..300_000).fold(Records::default(), |records, id| records.insert(&t, (id, Some(&word)))));
+    let stream = source.end();
+    let mut command = std::process::Command::new(rlog("rlog-apply").get_program());
+    let mut applier = command.arg("run").arg(place.target()).stdin(std::process::Stdio::piped()).spawn().unwrap();
+    let mut pipe = applier.stdin.take().unwrap();
+    let holds = |count: &str| {
+        while place.query("select count(*) from t") != [count] {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    };
+    // The first, and in one piece with it the head of the second.
+    pipe.write_all(&stream[..ends[0] + 60]).unwrap();
+    holds("2");
+    // The second, and in one piece with it a part of the third; then more of it all the time.
+    let (mut at, sent) = (ends[0] + 60, std::sync::atomic::AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        let slowly = scope.spawn(|| {
+            while !sent.load(std::sync::atomic::Ordering::Relaxed) {
+                let to = (at + 2000).min(stream.len() - 100_000);
+                pipe.write_all(&stream[at..to]).unwrap();
+                at = to;
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+        });
+        holds("3");
+        sent.store(true, std::sync::atomic::Ordering::Relaxed);
+        slowly.join().unwrap();
+    });
+    assert!(at > ends[1] && at < stream.len() - 100_000, "it waited for a pause: {at}");
+    pipe.write_all(&stream[at..]).unwrap();
+    drop(pipe);
+    assert!(applier.wait().unwrap().success());
+    assert_eq!(place.query("select count(*) from t"), ["300000"]);
+}
+
 /// Rule 8: a target transaction begins only once its commit frame is there, so that a slow channel keeps nobody else waiting.
 #[test]
 fn a_transaction_that_is_still_coming_in_holds_nothing_in_the_target() {

@@ -233,7 +233,7 @@ fn image_of(db: &[u8], wal: &[u8]) -> (Image, Standing) {
     let mut frames = FrameTable::default();
     let mut pages = (db.len().unwrap() / u64::from(header.page_size)) as u32;
     while let Ok(span) = scanner.next(&*log, None).unwrap() {
-        scanner.pages().iter().for_each(|(page, frame)| frames.set(*page, *frame));
+        scanner.pages().for_each(|(page, frame)| frames.set(page, frame));
         pages = span.db_pages;
     }
     let mark = scanner.mark();

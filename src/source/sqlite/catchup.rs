@@ -52,7 +52,7 @@ pub fn image(db: &Arc<dyn ReadAt>, wal: &Arc<dyn ReadAt>, salt: [u8; 8], frames:
         let mut scanner = Scanner::starting(log, mark);
         while let Ok(span) = scanner.next(&**wal, Some(frames))? {
             possible_size(pages, scanner.pages().len(), span.db_pages, log.page_size)?;
-            scanner.pages().iter().for_each(|(page, frame)| table.set(*page, *frame));
+            scanner.pages().for_each(|(page, frame)| table.set(page, frame));
             (pages, page_size) = (span.db_pages, log.page_size);
         }
         mark = scanner.mark();

@@ -57,6 +57,8 @@ const TURNOVER_ASK: Duration = Duration::from_micros(500);
 /// From this many frames on, copying back is left to the turnover: 1000 is where SQLite's automatic checkpoint begins, and it would
 /// then be tried at every commit, copy as far as the pin allows, and sync twice for it.
 const HOLD_OFF_FRAMES: u32 = 900;
+/// Before so many frames are decoded, memory is made free for what that may need.
+const LARGE_FRAMES: u32 = 64 << 10;
 /// When nothing was written for so long, a log of that many frames is turned over: nobody is in the way.
 const QUIET: Duration = Duration::from_millis(50);
 
@@ -177,6 +179,8 @@ pub struct Live {
     shadow: Option<Shadow>,
     /// What the shadow has behind this was not confirmed, and is told first.
     replay_from: Option<Coordinate>,
+    /// The frame up to which the log is history.
+    skip_to: u32,
     /// What the shadow has is not all there is, and has to be confirmed first.
     is_unfinished: bool,
     /// Salts of the generation that is read.
@@ -385,10 +389,10 @@ impl Live {
         let Beginning { place, mut reached, from, mut shadow } = beginning;
         let mut decoder = Decoder::open(Arc::clone(&db), Arc::clone(&wal)).map_err(in_files)?;
         let current = decoder.scanner().header().is_some_and(|header| header.salt == index.salt);
-        if current && index.frames > 0 {
+        let replay_from = shadow.as_ref().map(|_| reached);
+        if replay_from.is_none() && current {
             decoder.skip(from).map_err(in_files)?;
         }
-        let replay_from = shadow.as_ref().map(|_| reached);
         if shadow.is_none() {
             // A commit may be in front of where an unclean `oldest` would have been.
             reached = place.at(if current { u64::from(decoder.mark().frame) + 1 } else { 1 });
@@ -400,7 +404,7 @@ impl Live {
             let image = catchup::image(&db, &wal, index.salt, frames)?.0;
             shadow = Some(Shadow::create(home, &image, standing)?);
         }
-        if options.follow || replay_from.is_none() {
+        if replay_from.is_none() {
             decoder.learn().map_err(in_files)?;
         }
         let mut encoder = Encoder::new(place, reached, options.windows, options.filter.clone(), drain);
@@ -421,6 +425,7 @@ impl Live {
             options,
             shadow,
             replay_from,
+            skip_to: from,
             is_unfinished,
             salt: index.salt,
             let_go: false,
@@ -443,9 +448,32 @@ impl Live {
         }
         if let (Some(from), Some(shadow)) = (self.replay_from, &self.shadow) {
             shadow.tell(from, &mut self.encoder)?;
+            if self.options.follow && !self.is_unfinished {
+                self.learn_behind_shadow()?;
+            }
         }
         self.encoder.flush()?;
         if self.is_unfinished { Err(catchup::unfinished()) } else { Ok(()) }
+    }
+
+    /// Stands where the shadow's journal ends. It was told by a decoder of its own, so this one learns only then: both need memory for
+    /// every page.
+    fn learn_behind_shadow(&mut self) -> Result<()> {
+        let in_file = |error: Error| error.in_file(self.path.display().to_string());
+        let is_same = |decoder: &Decoder| -> Result<bool> {
+            let now = read_header(&*self.wal)?.map(|header| header.salt);
+            Ok(decoder.scanner().header().map(|header| header.salt) == now)
+        };
+        if self.decoder.scanner().header().is_some_and(|header| header.salt == self.salt) {
+            self.decoder.skip(self.skip_to).map_err(in_file)?;
+        }
+        let learned = self.decoder.learn();
+        if is_same(&self.decoder)? {
+            return learned.map_err(in_file);
+        }
+        // The log was started again, once, which is all that the pin allows: so the database file has everything of the one before.
+        self.decoder.restart().map_err(in_file)?;
+        self.decoder.learn().map_err(in_file)
     }
 
     /// Whether everything that was there at the start has been told by [`Live::start`].
@@ -528,6 +556,10 @@ impl Live {
                 return Err(in_file(went_back().at(frame_at(index.page_size, mark.frame + 1))));
             }
         }
+        if index.frames.saturating_sub(self.decoder.mark().frame) > LARGE_FRAMES {
+            // The last pin or turnover has looked through it.
+            shm::let_go(self.shm);
+        }
         self.encoder.time_us = now_us();
         while let Step::Txn(_) = self.decoder.next(Some(index.frames), &mut self.encoder).map_err(in_file)? {}
         let mark = self.decoder.mark();
@@ -544,7 +576,10 @@ impl Live {
     /// Learns what is confirmed, and lets go of what need not be held any more.
     fn confirm(&mut self) -> Result<()> {
         let confirmed = self.downstream.ask(self.encoder.reached())?;
-        if let Some(shadow) = &mut self.shadow {
+        if let Some(shadow) = &mut self.shadow
+            && shadow.relievable(confirmed).is_some()
+        {
+            shm::let_go(self.shm);
             shadow.relieve(confirmed)?;
         }
         let is_due = |next: &NextPin| next.upto.is_some_and(|upto| confirmed >= upto);

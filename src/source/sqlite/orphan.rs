@@ -142,10 +142,10 @@ pub fn read(log_file: &Arc<dyn ReadAt>, database: Option<&DbHeader>, finder: &mu
             }
         };
         let mut of_transaction: Vec<(u32, u32)> = Vec::new();
-        for &(number, frame) in scanner.pages() {
+        for (number, frame) in scanner.pages() {
             log.last.insert(number, frame);
         }
-        for &(number, frame) in scanner.pages() {
+        for (number, frame) in scanner.pages() {
             if log.last.get(&number) == Some(&frame) {
                 of_transaction.push((number, frame));
             }

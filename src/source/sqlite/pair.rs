@@ -67,7 +67,7 @@ fn copied_back(db: &dyn ReadAt, wal: &dyn ReadAt, header: &Header) -> Result<u32
     let mut in_file: HashMap<u32, u64> = HashMap::new();
     let mut copied = 0;
     while let Ok(span) = scanner.next(wal, None)? {
-        for &(number, frame) in scanner.pages() {
+        for (number, frame) in scanner.pages() {
             let hash = match in_file.get(&number) {
                 Some(hash) => *hash,
                 None => {

@@ -6,6 +6,12 @@
 //!
 //! The file is read with `pread`, never mapped (a checkpoint may truncate it), through a descriptor that is opened once
 //! and kept: closing any descriptor of it would drop this process's locks.
+//!
+//! SQLite itself maps it, and its pins and checkpoints look through all of it, 8 bytes for each frame: of a long log they count as
+//! memory of this process until [`let_go`], although every process that has the database open shares them.
+
+use std::fs::File;
+use std::os::unix::fs::MetadataExt as _;
 
 use super::wal::ReadAt;
 use crate::error::{Error, Result};
@@ -81,4 +87,45 @@ fn parse(copy: &[u8], backfilled: u32) -> Option<WalIndex> {
 
 fn ne32(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_ne_bytes)
+}
+
+/// Lets go of what this process has resident of a wal-index that SQLite has mapped. The bytes stay where all share them, and come
+/// back as they are looked at.
+pub fn let_go(shm: &File) {
+    // Nothing is lost where this cannot be done but the memory.
+    let (Ok(meta), Ok(maps)) = (shm.metadata(), std::fs::read_to_string("/proc/self/maps")) else { return };
+    for (start, len) in shared_mappings(&maps, meta.ino()) {
+        // SAFETY: the range is a shared mapping of a file: for one of these the advice loses nothing, since whoever reads it next is
+        // given the same bytes again from the file's pages.
+        unsafe { libc::madvise(start as *mut libc::c_void, len, libc::MADV_DONTNEED) };
+    }
+}
+
+/// Start and length of every shared mapping of a wal-index with that inode.
+fn shared_mappings(maps: &str, inode: u64) -> impl Iterator<Item = (usize, usize)> + '_ {
+    maps.lines().filter_map(move |line| {
+        // from-to perms offset device inode path
+        let mut fields = line.split_ascii_whitespace();
+        let (from, to) = fields.next()?.split_once('-')?;
+        let is_shared = fields.next()?.ends_with('s');
+        let of = fields.nth(2)?.parse::<u64>().ok()?;
+        let (from, to) = (usize::from_str_radix(from, 16).ok()?, usize::from_str_radix(to, 16).ok()?);
+        (is_shared && of == inode && line.ends_with("-shm")).then(|| (from, to.saturating_sub(from)))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_shared_mappings_of_that_index_are_let_go() {
+        let maps = "5570-5580 r-xp 00002000 fe:00 77 /usr/bin/app\n\
+                    7f00-7f80 rw-s 00008000 fe:00 77 /data/my app.db-shm\n\
+                    7f80-8000 rw-s 00000000 fe:00 78 /data/other.db-shm\n\
+                    8000-8080 rw-p 00000000 fe:00 77 /data/my app.db-shm\n\
+                    9000-9080 rw-s 00000000 fe:00 77 /data/app.db\n\
+                    a000-a080 rw-p 00000000 00:00 0 \n";
+        assert_eq!(shared_mappings(maps, 77).collect::<Vec<_>>(), [(0x7f00, 0x80)]);
+    }
 }

@@ -29,53 +29,16 @@ use crate::error::{Error, Result};
 /// Largest payload; SQLite's own limit on the length of a row.
 const PAYLOAD_MAX: u64 = 0x7fff_ffff;
 
-/// Everything that walks need: the views, the map, and what the walks will change in the map.
+/// Everything that walks need: the views, and the map.
 pub struct Store {
     /// Both views.
     pub pages: Pages,
     /// The log, for pages that are still in its buffer.
     pub scanner: Scanner,
-    /// What each page is, before the transaction.
+    /// What each page is, before the transaction, and what the walks note of what it will be.
     pub map: PageMap,
-    /// What the transaction changes in the map.
-    pub links: Links,
-}
-
-/// Changes to the map, collected during the walks and applied after them, since the walks need the map as it was.
-#[derive(Default)]
-pub struct Links {
-    clears: Vec<u32>,
-    tree: Vec<(u32, Kind, u32)>,
-    overflow: Vec<(u32, Kind, u32)>,
-    /// Whether walks record; only the first walk of a tree does.
-    recording: bool,
-}
-
-impl Links {
-    /// Turns recording on or off.
-    pub fn record(&mut self, on: bool) {
-        self.recording = on;
-    }
-
-    /// Notes that `page` left its tree.
-    pub fn clear(&mut self, page: u32) {
-        self.clears.push(page);
-    }
-
-    /// Notes a root.
-    pub fn root(&mut self, page: u32) {
-        self.tree.push((page, Kind::Root, 0));
-    }
-
-    /// Applies everything: all clears, then tree links, then overflow links.
-    pub fn apply(&mut self, map: &mut PageMap) {
-        for page in self.clears.drain(..) {
-            map.link(page, Kind::None, 0);
-        }
-        for (page, kind, parent) in self.tree.drain(..).chain(self.overflow.drain(..)) {
-            map.link(page, kind, parent);
-        }
-    }
+    /// Whether walks note; only the first walk of a tree does.
+    pub recording: bool,
 }
 
 impl Store {
@@ -89,14 +52,14 @@ impl Store {
         // An equal link of another tree, or of a dropped one, will be cleared.
         let known = self.map.kind(page) == Kind::Child && self.map.parent(page) == parent;
         if !known || self.map.root_of(page) != Some(tree.old_root) {
-            self.links.tree.push((page, Kind::Child, parent));
+            self.map.note(page, Kind::Child, parent);
         }
     }
 
     /// Notes where a chain starts, and if `whole`, all of it.
     fn link_chain(&mut self, first: u32, owner: u32, whole: bool) -> Result<()> {
         if self.map.kind(first) != Kind::Overflow || self.map.parent(first) != owner {
-            self.links.overflow.push((first, Kind::Overflow, owner));
+            self.map.note(first, Kind::Overflow, owner);
         }
         if whole {
             let mut page = first;
@@ -106,7 +69,7 @@ impl Store {
                     return Ok(());
                 }
                 if self.map.kind(page) != Kind::Further || self.map.parent(page) != first {
-                    self.links.overflow.push((page, Kind::Further, first));
+                    self.map.note(page, Kind::Further, first);
                 }
             }
             return Err(bad_page(first, "starts an overflow chain without an end"));
@@ -324,8 +287,8 @@ impl Cursor {
                 if !is_cell {
                     let (open, child) = (level.open, level.head.child(&level.page, child as u16));
                     let number = level.number;
-                    if self.side == Side::Old && open && store.links.recording && !store.map.has(child, STAMPED) {
-                        store.links.clear(child);
+                    if self.side == Side::Old && open && store.recording && !store.map.has(child, STAMPED) {
+                        store.map.note(child, Kind::None, 0);
                     }
                     if let Some(open) = visit(store, &self.tree, self.side, open, child) {
                         if child == number {
@@ -343,7 +306,7 @@ impl Cursor {
                 if !level.open && !dirty {
                     continue;
                 }
-                if self.side == Side::New && store.links.recording {
+                if self.side == Side::New && store.recording {
                     store.link_chain(cell.overflow, level.number, dirty)?;
                 }
             } else if !level.open {
@@ -419,7 +382,7 @@ impl Cursor {
 
     /// After a cell turned out new or changed: its whole chain is noted in the map.
     fn note_chain(&self, store: &mut Store) -> Result<()> {
-        if self.cell.overflow != 0 && store.links.recording {
+        if self.cell.overflow != 0 && store.recording {
             let number = self.stack.last().map_or(0, |level| level.number);
             store.link_chain(self.cell.overflow, number, true)?;
         }
@@ -507,7 +470,7 @@ fn compare(store: &mut Store, old: &mut Cursor, new: &mut Cursor, table: Option<
 
 /// Notes that a whole tree of the old view is gone.
 pub fn clear_tree(store: &mut Store, root: u32, kind: TreeKind) -> Result<()> {
-    store.links.clear(root);
+    store.map.note(root, Kind::None, 0);
     let mut budget = Budget::new(store);
     // Leaves are all at one depth: they are known as the children of the pages whose first child is a leaf.
     let mut stack = vec![(root, 0)];
@@ -525,7 +488,7 @@ pub fn clear_tree(store: &mut Store, root: u32, kind: TreeKind) -> Result<()> {
         let leaves = PageHead::parse(first, &store.page(first, Side::Old)?, kind)?.leaf;
         for nth in 0..=head.cells {
             let child = head.child(&page, nth);
-            store.links.clear(child);
+            store.map.note(child, Kind::None, 0);
             if !leaves {
                 stack.push((child, depth + 1));
             }

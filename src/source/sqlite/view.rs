@@ -16,13 +16,17 @@ use std::sync::Arc;
 use super::page::bad_page;
 use super::wal::{FRAME_HEADER_LEN, ReadAt, Scanner, frame_at};
 use crate::error::{Error, Result};
+use crate::sys::sparse::Sparse;
 
 /// Bytes the cache may hold.
 const CACHE_BYTES: usize = 4 << 20;
 /// Fewest and most entries.
 const CACHE_SLOTS: std::ops::RangeInclusive<usize> = 32..=1024;
-/// Entries of a chunk of a [`FrameTable`].
-const CHUNK: usize = 256;
+/// Pages that a transaction may have changed to be listed, at least, and one in so many of the database's: those of a larger one
+/// are looked for in the whole overlay, since a list takes memory too.
+const LISTED: (usize, usize) = (64 << 10, 64);
+/// Entries that were set in the overlay since its memory was given back; it takes up to 4 KiB for each.
+const OVERLAID_MAX: usize = 16 << 10;
 
 /// Before or after the transaction at hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,42 +40,33 @@ pub enum Side {
 /// The bytes of a page, shared with the cache.
 pub type PageRef = Arc<Vec<u8>>;
 
-/// A table from page to frame, 4 bytes a page where anything is set.
-#[derive(Clone, Default)]
+/// A table from page to frame: 4 bytes a page, and none where nothing near is set.
+#[derive(Default)]
 pub struct FrameTable {
-    chunks: Vec<Option<Box<[u32; CHUNK]>>>,
+    frames: Sparse,
 }
 
 impl FrameTable {
     /// The frame of `page`; 0 for none.
     #[inline]
     pub fn get(&self, page: u32) -> u32 {
-        match self.chunks.get(page as usize / CHUNK) {
-            Some(Some(chunk)) => chunk.get(page as usize % CHUNK).copied().unwrap_or(0),
-            _ => 0,
-        }
+        self.frames.get(page as usize)
     }
 
     /// Sets the frame of `page`.
+    #[inline]
     pub fn set(&mut self, page: u32, frame: u32) {
-        let nth = page as usize / CHUNK;
-        if nth >= self.chunks.len() {
-            self.chunks.resize_with(nth + 1, || None);
-        }
-        if let Some(slot) = self.chunks.get_mut(nth) {
-            let chunk = slot.get_or_insert_with(|| Box::new([0; CHUNK]));
-            if let Some(entry) = chunk.get_mut(page as usize % CHUNK) {
-                *entry = frame;
-            }
-        }
+        self.frames.set(page as usize, frame);
     }
 
     /// Every page that has a frame, in order, with it.
     pub fn entries(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
-        let chunks = self.chunks.iter().enumerate().filter_map(|(nth, chunk)| Some((nth, chunk.as_ref()?)));
-        let entries =
-            chunks.flat_map(|(nth, chunk)| chunk.iter().enumerate().map(move |(at, frame)| (nth, at, *frame)));
-        entries.filter(|entry| entry.2 != 0).map(|(nth, at, frame)| ((nth * CHUNK + at) as u32, frame))
+        self.frames.iter().enumerate().filter(|entry| entry.1 != 0).map(|(page, frame)| (page as u32, frame))
+    }
+
+    /// Forgets all, and gives the memory back.
+    pub fn clear(&mut self) {
+        self.frames.clear();
     }
 }
 
@@ -88,7 +83,11 @@ pub struct Pages {
     page_size: u32,
     index: FrameTable,
     overlay: FrameTable,
+    /// The pages in the overlay, each once, unless the transaction is large.
     changed: Vec<u32>,
+    is_large: bool,
+    /// See [`OVERLAID_MAX`].
+    overlaid: usize,
     old_pages: u32,
     new_pages: u32,
     slots: Vec<Option<Slot>>,
@@ -109,6 +108,8 @@ impl Pages {
             index: FrameTable::default(),
             overlay: FrameTable::default(),
             changed: Vec::new(),
+            is_large: false,
+            overlaid: 0,
             old_pages: db_pages,
             new_pages: db_pages,
             slots: cache,
@@ -144,8 +145,9 @@ impl Pages {
     }
 
     /// The pages that the transaction wrote and that are in the new view, each once.
-    pub fn changed(&self) -> &[u32] {
-        &self.changed
+    pub fn changed(&self) -> impl Iterator<Item = u32> + '_ {
+        let looked_for = self.is_large.then(|| self.overlay.entries().map(|entry| entry.0));
+        self.changed.iter().copied().chain(looked_for.into_iter().flatten())
     }
 
     /// Whether the transaction wrote or cut off `page`.
@@ -154,13 +156,15 @@ impl Pages {
         self.overlay.get(page) != 0 || page > self.new_pages || self.resized.is_some()
     }
 
-    /// Puts a transaction's frames on top; `db_pages` is the size it leaves behind.
-    pub fn begin(&mut self, frames: &[(u32, u32)], db_pages: u32) -> Result<()> {
+    /// Puts the frames of the transaction that `scanner` has read on top; `db_pages` is the size it leaves behind.
+    pub fn begin(&mut self, scanner: &Scanner, db_pages: u32) -> Result<()> {
+        let frames = scanner.pages();
         possible_size(self.old_pages, frames.len(), db_pages, self.page_size)?;
         self.new_pages = db_pages;
-        for &(page, frame) in frames {
+        self.is_large = frames.len() > LISTED.0.max(db_pages as usize / LISTED.1);
+        for (page, frame) in frames {
             if page <= db_pages {
-                if self.overlay.get(page) == 0 {
+                if !self.is_large && self.overlay.get(page) == 0 {
                     self.changed.push(page);
                 }
                 self.overlay.set(page, frame);
@@ -171,11 +175,19 @@ impl Pages {
 
     /// Makes the new view the old one.
     pub fn commit(&mut self) {
+        if self.is_large {
+            self.overlay.entries().for_each(|(page, frame)| self.index.set(page, frame));
+        }
         for &page in &self.changed {
             self.index.set(page, self.overlay.get(page));
             self.overlay.set(page, 0);
         }
+        self.overlaid += self.changed.len();
         self.changed.clear();
+        if std::mem::take(&mut self.is_large) || self.overlaid > OVERLAID_MAX {
+            self.overlay.clear();
+            self.overlaid = 0;
+        }
         self.old_pages = self.new_pages;
         self.resized = None;
     }
@@ -183,7 +195,7 @@ impl Pages {
     /// The log was reset: everything in it stands in the database file now.
     pub fn reset(&mut self, wal: Arc<dyn ReadAt>) {
         self.wal = wal;
-        self.index = FrameTable::default();
+        self.index.clear();
         self.slots.iter_mut().for_each(|slot| *slot = None);
     }
 

@@ -18,6 +18,7 @@
 use std::io;
 
 use crate::error::{Error, Result};
+use crate::sys::sparse::Sparse;
 
 /// Bytes of the log's header.
 pub const HEADER_LEN: usize = 32;
@@ -29,6 +30,8 @@ const MAGIC: u32 = 0x377f_0682;
 const VERSION: u32 = 3_007_000;
 /// Bytes read at once; a multiple of nothing in particular.
 const BUFFER_BYTES: usize = 1 << 20;
+/// The pages of larger transactions do not stay in memory.
+const PAGES_KEPT: u32 = 64 << 10;
 
 /// Reads at an offset: a file, or bytes in memory for tests and fuzzing.
 pub trait ReadAt: Send + Sync {
@@ -209,8 +212,10 @@ pub struct Scanner {
     buffer: Vec<u8>,
     /// First frame in the buffer (counted from 1), and how many whole frames it holds.
     buffered: (u32, u32),
-    /// (page, frame) of the transaction being read.
-    pages: Vec<(u32, u32)>,
+    /// The page of each frame of the transaction that was read last, which begins at frame `first`.
+    pages: Sparse,
+    first: u32,
+    count: u32,
 }
 
 impl Default for Scanner {
@@ -223,7 +228,7 @@ impl Scanner {
     /// A scanner before the header.
     pub fn new() -> Scanner {
         let at = Mark { frame: 0, checksum: Checksum::default() };
-        Scanner { header: None, at, buffer: Vec::new(), buffered: (1, 0), pages: Vec::new() }
+        Scanner { header: None, at, buffer: Vec::new(), buffered: (1, 0), pages: Sparse::default(), first: 1, count: 0 }
     }
 
     /// The header of the generation being read.
@@ -278,8 +283,16 @@ impl Scanner {
     }
 
     /// (page, frame) of every frame of the transaction that [`Scanner::next`] returned last, in log order.
-    pub fn pages(&self) -> &[(u32, u32)] {
-        &self.pages
+    pub fn pages(&self) -> impl ExactSizeIterator<Item = (u32, u32)> + '_ {
+        (0..self.count).map(|nth| (self.pages.get(nth as usize), self.first + nth))
+    }
+
+    /// Forgets these; of a large transaction they take memory.
+    pub fn forget_pages(&mut self) {
+        if self.count > PAGES_KEPT {
+            self.pages.clear();
+        }
+        self.count = 0;
     }
 
     /// Reads the next whole transaction; looks at no frame beyond `limit` if there is one.
@@ -287,7 +300,8 @@ impl Scanner {
         let Some(header) = self.header else {
             return Ok(Err(Tail::NoHeader));
         };
-        self.pages.clear();
+        self.forget_pages();
+        self.first = self.at.frame.saturating_add(1);
         let mut at = self.at;
         let tail = loop {
             let frame = at.frame.saturating_add(1);
@@ -307,7 +321,8 @@ impl Scanner {
             }
             let db_pages = be32(head, 4);
             at = Mark { frame, checksum };
-            self.pages.push((number, frame));
+            self.pages.set(self.count as usize, number);
+            self.count += 1;
             if db_pages != 0 {
                 let first = self.at.frame + 1;
                 self.at = at;
@@ -317,7 +332,7 @@ impl Scanner {
         // Whatever was buffered beyond the last commit may be rewritten before it is valid.
         let frames = at.frame - self.at.frame;
         self.forget_tail();
-        self.pages.clear();
+        self.forget_pages();
         Ok(Err(if frames == 0 { tail } else { Tail::Uncommitted { frames } }))
     }
 

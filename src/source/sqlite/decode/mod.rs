@@ -6,7 +6,7 @@
 //! 1. *mark*: from each changed page climb to its leaf and root; the roots reached are the tables concerned;
 //! 2. *schema*: compare the schema's own tree; only if a row differs, read the schema anew and [`ddl::plan`] the way;
 //! 3. *rows*: table by table, compare the trees ([`super::treediff`]). When only leaves changed, which is the common case,
-//!    leaves are compared one by one and no interior page is read;
+//!    leaves are compared one by one and no interior page is read (nor are the leaves listed when they are very many);
 //! 4. *fold*: apply what the walks noted to the page map, and make the new view the old one.
 //!
 //! Order of what the sink gets: DDL that drops, alters and creates tables; rows; DDL of indexes, views and triggers;
@@ -30,13 +30,16 @@ use super::page::{DbHeader, Encoding, PageHead, TreeKind};
 use super::pagemap::{CHAIN_DIRTY, DIRTY, Kind, PageMap, STAMPED};
 use super::schema::{self, DefinitionReader, Schema, Table};
 pub use super::sink::{Change, Op, Row, Sink, Txn};
-use super::treediff::{Cursor, Found, Links, Store, Tree, clear_tree, map_tree, merge, stamp};
+use super::treediff::{Cursor, Found, Store, Tree, clear_tree, map_tree, merge, stamp};
 use super::view::{Image, Pages, Side};
 use super::wal::{Header, Mark, ReadAt, Scanner, Tail, read_header};
 use crate::error::{Class, Error, Result};
 
 /// Root page of `sqlite_schema`.
 const SCHEMA_ROOT: u32 = 1;
+/// Where more pages are touched they are not listed, and trees are walked instead of leaves: a list takes memory, and what walks read
+/// besides is little then.
+const TOUCHED_MAX: usize = 64 << 10;
 
 /// What [`Decoder::next`] came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,8 +60,11 @@ pub struct Decoder {
     old: Cursor,
     new: Cursor,
     generation: u32,
-    /// (root, page) of every tracked page that is changed or has a changed chain.
+    /// (root, page) of every tracked page that is changed or has a changed chain, unless these are many.
     touched: Vec<(u32, u32)>,
+    is_listed: bool,
+    /// The roots of the trees that have any.
+    touched_roots: Vec<u32>,
     broken: bool,
 }
 
@@ -104,7 +110,7 @@ impl Decoder {
             pages: Pages::new(db, Arc::clone(&wal), page_size, pages),
             scanner,
             map: PageMap::new(),
-            links: Links::default(),
+            recording: false,
         };
         let encoding = header.map_or(Encoding::Utf8, |header| header.encoding);
         Ok(Decoder {
@@ -117,6 +123,8 @@ impl Decoder {
             new: Cursor::new(Side::New),
             generation: 0,
             touched: Vec::new(),
+            is_listed: true,
+            touched_roots: Vec::new(),
             broken: false,
         })
     }
@@ -130,7 +138,7 @@ impl Decoder {
                 pages: Pages::new(image, Arc::clone(&nothing), page_size, pages),
                 scanner: Scanner::new(),
                 map: PageMap::new(),
-                links: Links::default(),
+                recording: false,
             },
             wal: nothing,
             header: None,
@@ -140,6 +148,8 @@ impl Decoder {
             new: Cursor::new(Side::New),
             generation: 0,
             touched: Vec::new(),
+            is_listed: true,
+            touched_roots: Vec::new(),
             broken: false,
         })
     }
@@ -155,7 +165,8 @@ impl Decoder {
     pub fn skip(&mut self, limit: u32) -> Result<()> {
         let Store { pages, scanner, .. } = &mut self.store;
         while let Ok(span) = scanner.next(&*self.wal, Some(limit))? {
-            pages.begin(scanner.pages(), span.db_pages)?;
+            pages.begin(scanner, span.db_pages)?;
+            scanner.forget_pages();
             pages.commit();
         }
         Ok(())
@@ -222,21 +233,21 @@ impl Decoder {
         self.broken = true;
         let txn = Txn { generation: self.generation, span };
         let Store { pages, scanner, map, .. } = &mut self.store;
-        pages.begin(scanner.pages(), span.db_pages)?;
+        pages.begin(scanner, span.db_pages)?;
+        scanner.forget_pages();
         map.resize(pages.count(Side::Old).max(pages.count(Side::New)));
         sink.begin(&txn)?;
         self.diff(sink)?;
         sink.commit(&txn)?;
-        let Store { pages, map, links, .. } = &mut self.store;
+        let Store { pages, map, .. } = &mut self.store;
         if pages.is_resized() {
             // No entry of the map means anything any more.
-            *links = Links::default();
             pages.commit();
             self.learn()?;
             self.broken = false;
             return Ok(Step::Txn(txn));
         }
-        links.apply(map);
+        map.settle();
         map.unflag_all();
         map.resize(pages.count(Side::New));
         pages.commit();
@@ -249,7 +260,7 @@ impl Decoder {
         let Some(header) = self.header else { return Ok(()) };
         let mut cursor = Cursor::new(Side::Old);
         let tree = tree_of(table, table.root, header.usable, true);
-        self.store.links.record(false);
+        self.store.recording = false;
         cursor.start(&mut self.store, Some(tree))?;
         while cursor.valid() {
             cursor.parse(&mut self.store)?;
@@ -264,11 +275,13 @@ impl Decoder {
     fn mark_touched(&mut self) {
         let Store { pages, map, .. } = &mut self.store;
         self.touched.clear();
+        self.touched_roots.clear();
+        self.is_listed = true;
         if pages.is_resized() {
             return;
         }
         let cut = pages.count(Side::New).saturating_add(1)..=pages.count(Side::Old);
-        for page in pages.changed().iter().copied().chain(cut) {
+        for page in pages.changed().chain(cut) {
             let start = match map.kind(page) {
                 Kind::None => continue,
                 Kind::Root | Kind::Child => page,
@@ -286,9 +299,23 @@ impl Decoder {
                 }
             };
             let Some(root) = map.root_of(start) else { continue };
-            self.touched.push((root, start));
+            if self.is_listed {
+                self.touched.push((root, start));
+            }
+            if self.touched.len() > TOUCHED_MAX {
+                self.touched.sort_unstable();
+                self.touched.dedup();
+                if self.touched.len() > TOUCHED_MAX / 2 {
+                    self.touched.clear();
+                    self.is_listed = false;
+                }
+            }
             let mut page = start;
-            while map.flag(page, DIRTY) && page != root {
+            while map.flag(page, DIRTY) {
+                if page == root {
+                    self.touched_roots.push(root);
+                    break;
+                }
                 page = map.parent(page);
             }
         }
@@ -340,8 +367,8 @@ impl Decoder {
             moved: before.is_none(),
         };
         let mut differs = false;
-        store.links.record(true);
-        store.links.root(SCHEMA_ROOT);
+        store.recording = true;
+        store.map.note(SCHEMA_ROOT, Kind::Root, 0);
         let new_tree = tree(after.usable);
         store.map.unflag(STAMPED);
         stamp(store, &new_tree)?;
@@ -351,7 +378,7 @@ impl Decoder {
             differs = true;
             Ok(())
         })?;
-        store.links.record(false);
+        store.recording = false;
         Ok(differs)
     }
 
@@ -386,22 +413,21 @@ impl Decoder {
     ) -> Result<()> {
         // What an applier of ours says about the transaction has to be known before its rows.
         let state = schema.tables.iter().find(|table| super::events::is_own_state(&table.name)).map(|table| table.root);
-        if let Some(root) = state {
-            self.touched.sort_by_key(|entry| (entry.0 != root, *entry));
-        }
-        let mut from = 0;
-        while let Some(&(root, _)) = self.touched.get(from) {
-            let len = self.touched.get(from..).unwrap_or_default().iter().take_while(|entry| entry.0 == root).count();
+        let mut roots = std::mem::take(&mut self.touched_roots);
+        roots.sort_unstable_by_key(|root| (state != Some(*root), *root));
+        for root in &roots {
+            let Some(table) = schema.by_root.get(root).and_then(|place| schema.tables.get(*place)) else { continue };
+            let from = self.touched.partition_point(|entry| entry.0 < *root);
+            let len = self.touched.get(from..).unwrap_or_default().partition_point(|entry| entry.0 == *root);
             let range = from..from + len;
-            from = range.end;
-            let Some(table) = schema.by_root.get(&root).and_then(|place| schema.tables.get(*place)) else { continue };
             let mut work = Work::Walk { full: false };
-            if self.only_leaves(range.clone(), table.tree_kind())? {
+            if self.is_listed && self.only_leaves(range.clone(), table.tree_kind())? {
                 work = Work::Leaves(range);
             }
             let tables = Tables { old: Some(table), new: table, remap: None };
             self.diff_table(tables, work, Some(*header), header, false, sequence, sink)?;
         }
+        self.touched_roots = roots;
         Ok(())
     }
 
@@ -504,7 +530,7 @@ impl Decoder {
                 tell(store, found, old, new, tables, pass, in_order, &mut seen, sink)
             };
             let Decoder { store, old, new, touched, .. } = self;
-            store.links.record(pass == Pass::First);
+            store.recording = pass == Pass::First;
             match &work {
                 Work::Leaves(range) => {
                     let tree = tree_of(tables.new, tables.new.root, after.usable, false);
@@ -521,9 +547,9 @@ impl Decoder {
                         store.map.unflag(STAMPED);
                         if old_root != new_tree.root {
                             if old_root != 0 {
-                                store.links.clear(old_root);
+                                store.map.note(old_root, Kind::None, 0);
                             }
-                            store.links.root(new_tree.root);
+                            store.map.note(new_tree.root, Kind::Root, 0);
                         }
                         stamp(store, &new_tree)?;
                     }
@@ -540,7 +566,7 @@ impl Decoder {
                 }
             }
         }
-        self.store.links.record(false);
+        self.store.recording = false;
         if tables.new.autoincrement && wanted && seen.has_rows {
             sequence.tables.push((tables.new.name.clone(), seen.rowid_max));
         }

@@ -443,15 +443,20 @@ impl Shadow {
         if count > 0 { self.fold_first(count) } else { Ok(()) }
     }
 
-    /// Writes what is confirmed into the base, if the journal has become large.
-    pub fn relieve(&mut self, confirmed: Coordinate) -> Result<()> {
+    /// How many transactions are worth being written into the base now: the journal has become large, and they are confirmed.
+    pub fn relievable(&self, confirmed: Coordinate) -> Option<usize> {
         if self.journal.bytes() <= FOLD_BYTES {
-            return Ok(());
+            return None;
         }
         let count = self.journal.entries.iter().take_while(|entry| entry.end <= confirmed).count();
-        let Some(last) = count.checked_sub(1).and_then(|nth| self.journal.entries.get(nth)) else { return Ok(()) };
+        let last = count.checked_sub(1).and_then(|nth| self.journal.entries.get(nth))?;
         // What is left is copied: at most as much as goes.
-        if self.journal.bytes_to(last.slot) * 2 < self.journal.bytes() { Ok(()) } else { self.fold_first(count) }
+        (self.journal.bytes_to(last.slot) * 2 >= self.journal.bytes()).then_some(count)
+    }
+
+    /// Writes what is confirmed into the base, if the journal has become large.
+    pub fn relieve(&mut self, confirmed: Coordinate) -> Result<()> {
+        self.relievable(confirmed).map_or(Ok(()), |count| self.fold_first(count))
     }
 
     /// Writes the first `count` transactions into the base.

@@ -17,8 +17,12 @@
 //! gone, and only a shadow has it; without one this is a gap (81).
 //!
 //! With a shadow (see there) every transaction is in its journal before it is told, and resuming goes
-//! through it: [`super::catchup`] brings the journal up to the present, all of it behind the position is told from there, and
+//! through it: [`catchup`] brings the journal up to the present, all of it behind the position is told from there, and
 //! from the present on the log is followed.
+//!
+//! The log would never be started again under a pin that always is in it: [`turnover`] sees to that.
+
+mod turnover;
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
@@ -30,7 +34,7 @@ use super::catchup;
 use super::decode::{Decoder, Step};
 use super::events::{Drain, Encoder, Place, digest_of};
 use super::page::DB_HEADER_LEN;
-use super::pin::{self, NoCheckpoint, Pin, Turnover};
+use super::pin::{self, NoCheckpoint, Pin};
 use super::shadow::{Home, Shadow, Standing};
 use super::shm::{self, WalIndex};
 use super::snapshot::snapshot;
@@ -42,25 +46,10 @@ use crate::source::Confirm;
 
 /// How often downstream is asked what it has, at most.
 const CONFIRM_PAUSE: Duration = Duration::from_millis(5);
-/// How often a turnover is tried; twice as long after each that came to nothing, up to the second.
-const TURNOVER_PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
-/// And writers wait for one in so many parts of the time, at most.
-const TURNOVER_SHARE: u32 = 50;
-/// How long writers wait in a turnover for what they wrote last to be confirmed.
-const TURNOVER_CONFIRM_WAIT: Duration = Duration::from_millis(50);
 /// Whoever has confirmed something so lately is likely to confirm the rest in that time.
 const KEEPS_UP: Duration = Duration::from_secs(1);
-/// As long before that, when nobody waits but the reader of what is written meanwhile.
-const TURNOVER_DRAIN_WAIT: Duration = Duration::from_millis(200);
-/// How often downstream is asked meanwhile.
-const TURNOVER_ASK: Duration = Duration::from_micros(500);
-/// From this many frames on, copying back is left to the turnover: 1000 is where SQLite's automatic checkpoint begins, and it would
-/// then be tried at every commit, copy as far as the pin allows, and sync twice for it.
-const HOLD_OFF_FRAMES: u32 = 900;
 /// Before so many frames are decoded, memory is made free for what that may need.
 const LARGE_FRAMES: u32 = 64 << 10;
-/// When nothing was written for so long, a log of that many frames is turned over: nobody is in the way.
-const QUIET: Duration = Duration::from_millis(50);
 
 /// What is asked of a live source.
 #[derive(Default)]
@@ -170,7 +159,7 @@ pub struct Live {
     /// A connection without a transaction, for the next pin.
     spare: Option<Pin>,
     /// Until what lies between the resume point and the first pin is confirmed, and again while the log is long: see
-    /// [`HOLD_OFF_FRAMES`].
+    /// [`turnover`].
     no_checkpoint: Option<NoCheckpoint>,
     decoder: Decoder,
     encoder: Encoder,
@@ -592,103 +581,6 @@ impl Live {
     /// Whether the pin keeps everything that is not confirmed. Until then a process that starts in our place could not go on from what is.
     fn is_covered(&self) -> bool {
         self.held_upto.is_some_and(|upto| self.downstream.confirmed >= upto)
-    }
-
-    /// Now that the log has been read up to the pin that is held: whether checkpoints are held off from here on.
-    fn hold_off(&mut self, index: &WalIndex) -> Result<()> {
-        self.held_upto.get_or_insert(self.encoder.reached());
-        if !self.is_covered() {
-            return Ok(());
-        }
-        let wanted = self.options.turnover_bytes.is_some() && self.is_long(index);
-        if !wanted {
-            self.no_checkpoint = None;
-        } else if self.no_checkpoint.is_none() {
-            self.no_checkpoint = NoCheckpoint::try_begin(self.shm)?;
-        }
-        Ok(())
-    }
-
-    /// Whether the log has become long, and will not be started again by the next writer.
-    fn is_long(&self, index: &WalIndex) -> bool {
-        index.frames >= HOLD_OFF_FRAMES && self.turned != Some((index.salt, index.frames))
-    }
-
-    /// Keeps the log from growing without end. See [`Turnover`].
-    pub fn tidy(&mut self) -> Result<()> {
-        let Some(limit) = self.options.turnover_bytes else { return Ok(()) };
-        let Some(index) = shm::read(&self.shm)? else { return Ok(()) };
-        let quiet = self.read.elapsed() >= QUIET;
-        let recently = self.tidied.is_some_and(|(at, pause)| at.elapsed() < pause);
-        let due = self.is_long(&index) && (quiet || log_bytes(&index) > limit);
-        let possible = !self.let_go && self.is_covered();
-        if !due || recently || !possible || !self.downstream.keeps_up(self.encoder.reached()) {
-            return Ok(());
-        }
-        let (least, most) = TURNOVER_PAUSE;
-        let pause = self.tidied.map_or(least, |(_, pause)| (pause * 2).min(most));
-        self.tidied = Some((Instant::now(), pause));
-        // It is one of those that are held off.
-        self.no_checkpoint = None;
-        let mut held = Duration::ZERO;
-        let done = self.turn_over(&mut held);
-        let share = held.saturating_mul(TURNOVER_SHARE);
-        match done {
-            Ok(done) => self.tidied = Some((Instant::now(), share.max(if done { least } else { pause }))),
-            // Who may only read can hold the log, and leaves copying back to the application.
-            Err(error) if error.class() == Class::Permission => {
-                self.options.turnover_bytes = None;
-                self.encoder.notes.push(format!(
-                    "the log cannot be started again without write permission on the database, and may grow: {error}"
-                ));
-            }
-            Err(error) => return Err(error),
-        }
-        Ok(())
-    }
-
-    /// Whether the next writer starts the log again. `held` is for how long no writer could commit.
-    fn turn_over(&mut self, held: &mut Duration) -> Result<bool> {
-        let turnover = Turnover::prepare(&self.path)?;
-        // What came meanwhile is read, confirmed and copied before writers have to wait, so that they do so for little.
-        if self.advance(TURNOVER_DRAIN_WAIT)?.is_none() || !turnover.lock(&self.path)? {
-            return Ok(false);
-        }
-        // No writer can commit now.
-        let since = Instant::now();
-        let done = self.turn_over_locked(&turnover);
-        drop(turnover);
-        *held = since.elapsed();
-        done
-    }
-
-    fn turn_over_locked(&mut self, turnover: &Turnover) -> Result<bool> {
-        let Some((index, reached)) = self.advance(TURNOVER_CONFIRM_WAIT)? else { return Ok(false) };
-        if !turnover.copy_back(&self.path)? {
-            return Ok(false);
-        }
-        // At its end this pin needs no log any more, and the next writer resets it.
-        let pin = self.fresh_pin()?;
-        self.hold(pin, reached)?;
-        self.turned = Some((index.salt, index.frames));
-        Ok(true)
-    }
-
-    /// Pins the end of the log, reads up to it, and lets go of every older pin once that is confirmed; `None` if it was not in time.
-    fn advance(&mut self, wait: Duration) -> Result<Option<(WalIndex, Coordinate)>> {
-        let pin = self.fresh_pin()?;
-        let Some((index, _)) = self.read_on()? else { return Ok(None) };
-        let reached = self.encoder.reached();
-        self.next = Some(NextPin { pin, from: reached, upto: Some(reached) });
-        let waiting = Instant::now();
-        while self.downstream.ask_now(reached)? < reached {
-            if waiting.elapsed() > wait {
-                return Ok(None);
-            }
-            std::thread::sleep(TURNOVER_ASK);
-        }
-        self.confirm()?;
-        Ok(self.next.is_none().then_some((index, reached)))
     }
 
     /// A pin at the present end of the log, on a connection that is idle if there is one.

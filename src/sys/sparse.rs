@@ -9,11 +9,15 @@ use memmap2::{Advice, MmapMut, MmapOptions, RemapOptions, UncheckedAdvice};
 /// Fewest bytes of a mapping.
 const BYTES_MIN: usize = 64 << 10;
 
-/// See the module's head.
+/// Greatest number that fits in three bytes.
+const NARROW_MAX: u32 = 0xff_ffff;
+
+/// See the module's head. A number takes three bytes, or four from the first one on that needs them.
 #[derive(Default)]
 pub struct Sparse {
     /// Nothing is mapped before something is set.
     map: Option<MmapMut>,
+    is_wide: bool,
 }
 
 impl Sparse {
@@ -22,27 +26,47 @@ impl Sparse {
         self.map.as_deref().unwrap_or_default()
     }
 
+    /// All cells; one of the two is empty.
+    #[inline]
+    fn cells(&self) -> (&[[u8; 3]], &[[u8; 4]]) {
+        if self.is_wide { (&[], self.bytes().as_chunks().0) } else { (self.bytes().as_chunks().0, &[]) }
+    }
+
     /// The number at `at`; 0 where none was set.
     #[inline]
     pub fn get(&self, at: usize) -> u32 {
-        self.bytes().as_chunks::<4>().0.get(at).map_or(0, |cell| u32::from_ne_bytes(*cell))
+        if self.is_wide {
+            self.cells().1.get(at).map_or(0, |cell| u32::from_le_bytes(*cell))
+        } else {
+            self.cells().0.get(at).map_or(0, |cell| narrow(*cell))
+        }
     }
 
     /// Sets the number at `at`.
     #[inline]
     pub fn set(&mut self, at: usize, value: u32) {
-        if at >= self.bytes().len() / 4 {
+        if value > NARROW_MAX && !self.is_wide {
+            self.widen();
+        }
+        let (narrow, wide) = self.cells();
+        if at >= narrow.len() + wide.len() {
             self.grow(at);
         }
-        let cells = self.map.as_deref_mut().unwrap_or_default().as_chunks_mut::<4>().0;
-        if let Some(cell) = cells.get_mut(at) {
-            *cell = value.to_ne_bytes();
+        let bytes = self.map.as_deref_mut().unwrap_or_default();
+        let [a, b, c, d] = value.to_le_bytes();
+        if self.is_wide {
+            if let Some(cell) = bytes.as_chunks_mut().0.get_mut(at) {
+                *cell = [a, b, c, d];
+            }
+        } else if let Some(cell) = bytes.as_chunks_mut().0.get_mut(at) {
+            *cell = [a, b, c];
         }
     }
 
     /// The numbers from the first on, and then perhaps some zeros.
     pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        self.bytes().as_chunks::<4>().0.iter().map(|cell| u32::from_ne_bytes(*cell))
+        let (narrow_cells, wide) = self.cells();
+        narrow_cells.iter().map(|cell| narrow(*cell)).chain(wide.iter().map(|cell| u32::from_le_bytes(*cell)))
     }
 
     /// Makes every number 0. Costs a call of the system, and the next number set in each of its pages another.
@@ -52,6 +76,13 @@ impl Sparse {
         if unsafe { map.unchecked_advise(UncheckedAdvice::DontNeed) }.is_err() {
             self.map = None;
         }
+    }
+
+    #[cold]
+    fn widen(&mut self) {
+        let before = std::mem::take(self);
+        self.is_wide = true;
+        before.iter().enumerate().filter(|entry| entry.1 != 0).for_each(|(at, value)| self.set(at, value));
     }
 
     /// Makes room for a number at `at`. As when any other allocation fails, the process ends if there is none.
@@ -76,6 +107,20 @@ impl Sparse {
             new.copy_from_slice(old);
         }
         self.map = Some(made);
+    }
+}
+
+#[inline]
+fn narrow([a, b, c]: [u8; 3]) -> u32 {
+    u32::from_le_bytes([a, b, c, 0])
+}
+
+/// Has the allocator hand to the system what it keeps of memory that it was given back. Takes as long as it takes to look through it.
+pub fn give_back() {
+    // SAFETY: the call takes no pointer, and may be made at any time from any thread.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 
@@ -119,6 +164,22 @@ mod tests {
     }
 
     #[test]
+    fn numbers_of_every_size_are_kept() {
+        let mut sparse = Sparse::default();
+        let values = [1, 255, 256, 65_536, NARROW_MAX, NARROW_MAX + 1, 2, u32::MAX, 3];
+        for (nth, value) in values.iter().enumerate() {
+            sparse.set(nth * 30_000, *value);
+            // None of the others has changed by it.
+            for (other, value) in values.iter().enumerate().take(nth + 1) {
+                assert_eq!(sparse.get(other * 30_000), *value);
+            }
+            assert_eq!(sparse.iter().filter(|value| *value != 0).count(), nth + 1);
+        }
+        sparse.set(30_000, 0);
+        assert_eq!((sparse.get(30_000), sparse.get(29_999), sparse.get(30_001)), (0, 0, 0));
+    }
+
+    #[test]
     fn memory_is_taken_where_numbers_are_and_given_back() {
         const NUMBERS: usize = 4 << 20;
         let mut sparse = Sparse::default();
@@ -126,7 +187,7 @@ mod tests {
         // A neighbour of the same kind counts as the same mapping.
         assert!(resident_kib(&sparse) < 4 << 10, "one number takes {} KiB", resident_kib(&sparse));
         (0..NUMBERS).for_each(|at| sparse.set(at, 1));
-        assert!(resident_kib(&sparse) >= 16 << 10);
+        assert!(resident_kib(&sparse) >= 12 << 10);
         sparse.clear();
         assert!(resident_kib(&sparse) < 4 << 10, "nothing takes {} KiB", resident_kib(&sparse));
     }

@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! kinds    a byte a page: kind (3 bits) | flags of the transaction (3) | what it will be (2)
-//! parents  4 bytes a page
-//! next     4 bytes a page that the transaction hangs elsewhere: its parent then
+//! parents  3 bytes a page, 4 where there are 2^24 pages
+//! next     as many, for a page that the transaction hangs elsewhere: its parent then
 //! ```
 //!
-//! So 5 bytes a page stay, where trees are, and 4 more may be taken while a transaction is read, however large.
+//! So at most 5 bytes a page stay, where trees are, and at most 4 more are taken while a transaction is read, however large.
 //!
 //! Only table trees (and the schema's own tree) are tracked; index, freelist and pointer-map pages are `None`. Entries
 //! of b-tree pages are exact. Entries of overflow pages may be stale, which costs a wasted look at a leaf and nothing
@@ -201,6 +201,8 @@ impl PageMap {
     }
 
     /// Notes what `page` will be.
+    // Rare in the loops over cells, which are better off without its code.
+    #[inline(never)]
     pub fn note(&mut self, page: u32, kind: Kind, parent: u32) {
         let next = match kind {
             Kind::Child => NEXT_CHILD,

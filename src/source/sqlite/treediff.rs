@@ -57,6 +57,7 @@ impl Store {
     }
 
     /// Notes where a chain starts, and if `whole`, all of it.
+    #[inline(never)]
     fn link_chain(&mut self, first: u32, owner: u32, whole: bool) -> Result<()> {
         if self.map.kind(first) != Kind::Overflow || self.map.parent(first) != owner {
             self.map.note(first, Kind::Overflow, owner);

@@ -40,7 +40,7 @@ pub enum Side {
 /// The bytes of a page, shared with the cache.
 pub type PageRef = Arc<Vec<u8>>;
 
-/// A table from page to frame: 4 bytes a page, and none where nothing near is set.
+/// A table from page to frame: 3 bytes a page (4 in a log of 2^24 frames), and none where nothing near is set.
 #[derive(Default)]
 pub struct FrameTable {
     frames: Sparse,
@@ -192,11 +192,16 @@ impl Pages {
         self.resized = None;
     }
 
+    /// Forgets the pages that the cache has.
+    pub fn forget_cached(&mut self) {
+        self.slots.iter_mut().for_each(|slot| *slot = None);
+    }
+
     /// The log was reset: everything in it stands in the database file now.
     pub fn reset(&mut self, wal: Arc<dyn ReadAt>) {
         self.wal = wal;
         self.index.clear();
-        self.slots.iter_mut().for_each(|slot| *slot = None);
+        self.forget_cached();
     }
 
     /// The bytes of `page` on `side`. Frames that `scanner` still has in its buffer are copied from there.

@@ -271,6 +271,12 @@ impl Scanner {
         self.buffered.1 = self.buffered.1.min(keep);
     }
 
+    /// Gives back the read buffer, until it is needed again.
+    pub fn forget_buffer(&mut self) {
+        self.buffer = Vec::new();
+        self.buffered = (self.at.frame.saturating_add(1), 0);
+    }
+
     /// The page image of `frame` if it is in the read buffer.
     pub fn buffered_page(&self, frame: u32) -> Option<&[u8]> {
         let nth = frame.checked_sub(self.buffered.0)?;

@@ -34,6 +34,7 @@ use super::treediff::{Cursor, Found, Store, Tree, clear_tree, map_tree, merge, s
 use super::view::{Image, Pages, Side};
 use super::wal::{Header, Mark, ReadAt, Scanner, Tail, read_header};
 use crate::error::{Class, Error, Result};
+use crate::sys::sparse::give_back;
 
 /// Root page of `sqlite_schema`.
 const SCHEMA_ROOT: u32 = 1;
@@ -253,6 +254,13 @@ impl Decoder {
         pages.commit();
         self.broken = false;
         Ok(Step::Txn(txn))
+    }
+
+    /// Between two transactions: gives back all memory that is only there for speed.
+    pub fn relieve(&mut self) {
+        self.store.pages.forget_cached();
+        self.store.scanner.forget_buffer();
+        give_back();
     }
 
     /// Tells `sink` every row of `table` in the old view, as inserts.

@@ -48,7 +48,7 @@ use crate::source::Confirm;
 const CONFIRM_PAUSE: Duration = Duration::from_millis(5);
 /// Whoever has confirmed something so lately is likely to confirm the rest in that time.
 const KEEPS_UP: Duration = Duration::from_secs(1);
-/// Before so many frames are decoded, memory is made free for what that may need.
+/// Decoding so many frames, and then looking through their index, each needs memory that the other can do without.
 const LARGE_FRAMES: u32 = 64 << 10;
 
 /// What is asked of a live source.
@@ -545,12 +545,17 @@ impl Live {
                 return Err(in_file(went_back().at(frame_at(index.page_size, mark.frame + 1))));
             }
         }
-        if index.frames.saturating_sub(self.decoder.mark().frame) > LARGE_FRAMES {
+        let is_large = index.frames.saturating_sub(self.decoder.mark().frame) > LARGE_FRAMES;
+        if is_large {
             // The last pin or turnover has looked through it.
             shm::let_go(self.shm);
         }
         self.encoder.time_us = now_us();
         while let Step::Txn(_) = self.decoder.next(Some(index.frames), &mut self.encoder).map_err(in_file)? {}
+        if is_large {
+            // And the next one will.
+            self.decoder.relieve();
+        }
         let mark = self.decoder.mark();
         if mark.frame != index.frames || (mark.checksum.0, mark.checksum.1) != index.checksum {
             let at = frame_at(index.page_size, mark.frame + 1);

@@ -11,7 +11,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Live, NextPin, log_bytes};
+use super::{LARGE_FRAMES, Live, NextPin, log_bytes};
 use crate::error::{Class, Result};
 use crate::frame::Coordinate;
 use crate::source::sqlite::pin::{NoCheckpoint, Turnover};
@@ -70,6 +70,10 @@ impl Live {
         self.tidied = Some((Instant::now(), pause));
         // It is one of those that are held off.
         self.no_checkpoint = None;
+        if index.frames > LARGE_FRAMES {
+            // SQLite will look through its index, and sort it.
+            self.decoder.relieve();
+        }
         let mut held = Duration::ZERO;
         let done = self.turn_over(&mut held);
         let share = held.saturating_mul(TURNOVER_SHARE);

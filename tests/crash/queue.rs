@@ -325,9 +325,40 @@ fn every_state_that_a_power_cut_can_leave_of_a_small_queue_is_recovered() {
     assert!(states > 100, "{states}");
 }
 
+/// A power cut keeps pages of a file in any order: a unit's end may have reached the disk, and what stands before it may not. Until the next put
+/// sets that aside it is not there, for whoever reads; it is no damage that would need a person.
+#[test]
+fn a_unit_of_which_the_end_alone_reached_the_disk_is_not_there_yet() {
+    use rlog::frame::{HEADER_LEN, Kind, SliceFrames};
+    let work = small();
+    let disk = SimDisk::new();
+    let queue = open(&disk).unwrap();
+    let mut durable = |_: &Tail, _: &queue::intake::Counts| Ok(());
+    let writer = queue.writer(&WriterOptions::default()).unwrap();
+    let mut intake = Intake::new(writer, Options::default(), "test", None, &mut durable);
+    intake.chunk(&mut work.bytes[..work.pieces[0]].to_vec(), 0).unwrap();
+    intake.sync().unwrap();
+    intake.chunk(&mut work.bytes[work.pieces[0]..work.pieces[1]].to_vec(), work.pieces[0] as u64).unwrap();
+    drop(intake);
+    let disk = disk.kill();
+    disk.damage("/spool/default/0000000000000001.rlog", |bytes| {
+        let (mut frames, mut data) = (SliceFrames::new(bytes, 0), 0);
+        while let Some(frame) = frames.next().unwrap() {
+            data = if frame.kind() == Some(Kind::Data) { frame.at as usize + HEADER_LEN } else { data };
+        }
+        bytes[data + 1] ^= 1;
+    })
+    .unwrap();
+    assert_eq!(held(&disk).unwrap().seen[..], work.seen[..1]);
+    process(&disk, &work, &mut Told::default(), Bug::None).unwrap();
+    check(&disk, &work, &Told::default(), true).unwrap();
+}
+
 #[test]
 fn seeded_power_cuts_also_during_recovery_lose_and_double_nothing() {
-    for seed in 0..runs(1000) {
+    // A seed that failed in a campaign comes first here: RLOG_SEED=95644.
+    let first = std::env::var("RLOG_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0);
+    for seed in first..first + runs(1000) {
         let mut choices = Seeded::new(seed);
         let work = match seed % 3 {
             0 => small(),

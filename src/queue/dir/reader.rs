@@ -6,7 +6,8 @@
 //!                            at                           whole                           scanned
 //! ```
 //!
-//! `scanned` goes ahead by headers alone until it finds a unit's end; only then is the unit delivered, each frame checked.
+//! `scanned` goes ahead until it finds a unit's end; only then is the unit delivered, each frame checked. It goes by headers alone, but
+//! not in the last segment: a power cut may have kept a unit's end there and not what stands before it.
 //! Bytes behind `whole` may vanish (a recovery cuts them) and are looked at anew whenever there seems to be no more. A segment is
 //! read up to the length that its successor's head says; until there is a successor, a bad frame at the end is a
 //! write in progress unless a watermark vouches for it. A unit that was moved into the next segment by a recovery and was delivered
@@ -122,7 +123,7 @@ impl Place {
             if end > self.limit() {
                 return Ok(false);
             }
-            if !ends_unit(kind) {
+            if !ends_unit(kind) && self.sealed.is_some() {
                 self.scanned = end;
                 continue;
             }
@@ -133,6 +134,9 @@ impl Place {
                 Err(error) => return self.not_yet(self.scanned, error).map(|()| false),
             }
             self.scanned = end;
+            if !ends_unit(kind) {
+                continue;
+            }
             self.whole = end;
             self.void = kind == Some(Kind::Discard);
             return Ok(true);

@@ -125,7 +125,8 @@ fn flipped_bits_are_noticed_or_harmless_and_found_by_verify() {
     let copy = folder.path().join("bad.db");
     let (mut noticed, mut found) = (0, 0);
     let step = if kills(0, 100) > 0 { 7 } else { 691 };
-    for bit in (0..good.len() * 8).step_by(step) {
+    // The last one once hid records behind a page's number of cells: as if they had been purged.
+    for bit in (0..good.len() * 8).step_by(step).chain([327_705]) {
         let mut bad = good.clone();
         bad[bit / 8] ^= 1 << (bit % 8);
         for side in ["-wal", "-shm"] {

@@ -322,6 +322,10 @@ impl Log for SqliteLog {
             ReadFrom::After(position) => !held && tail.reached.is_some_and(|reached| reached <= position.end),
             ReadFrom::AfterCoordinate(at) => !held && tail.reached.is_some_and(|reached| reached <= *at),
         };
+        if held && matches!(from, ReadFrom::Oldest | ReadFrom::Acknowledged(_)) {
+            // Purging moves the low-water mark in the same transaction.
+            return Err(damaged(self, row.low, "it is not there"));
+        }
         if !at_end {
             return Err(purged(
                 &self.place.name,

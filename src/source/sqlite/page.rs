@@ -119,6 +119,19 @@ impl PageHead {
         be32(page, usize::from(be16(page, usize::from(self.pointers) + 2 * usize::from(nth))))
     }
 
+    /// Where cells can begin: behind the list of their offsets.
+    #[inline]
+    pub fn cells_from(&self) -> usize {
+        usize::from(self.pointers) + 2 * usize::from(self.cells)
+    }
+
+    /// The offsets of the cells, in key order.
+    #[inline]
+    pub fn offsets<'a>(&self, page: &'a [u8]) -> impl Iterator<Item = usize> + 'a {
+        let list = page.get(usize::from(self.pointers)..self.cells_from()).unwrap_or_default();
+        list.as_chunks::<2>().0.iter().map(|offset| usize::from(u16::from_be_bytes(*offset)))
+    }
+
     /// Parses cell `nth` of page `number`; `usable` is the page size without its reserved bytes.
     #[inline]
     pub fn cell(&self, number: u32, page: &[u8], usable: u32, nth: u16) -> Result<Cell> {

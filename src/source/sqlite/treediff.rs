@@ -18,6 +18,7 @@
 
 use std::cmp::Ordering;
 
+use super::alike::Unlike;
 use super::page::{Cell, DEPTH_MAX, PageHead, TreeKind, bad_page};
 use super::pagemap::{CHAIN_DIRTY, DIRTY, Kind, PageMap, STAMPED};
 use super::record::{self, Field};
@@ -39,6 +40,8 @@ pub struct Store {
     pub map: PageMap,
     /// Whether walks note; only the first walk of a tree does.
     pub recording: bool,
+    /// Whether the transaction wrote a page of some overflow chain that was there before.
+    pub chains_changed: bool,
 }
 
 impl Store {
@@ -412,6 +415,7 @@ pub fn merge(
     by_value: bool,
     mut emit: impl FnMut(&mut Store, Found, &mut Cursor, &mut Cursor) -> Result<()>,
 ) -> Result<()> {
+    let unlike = if by_value || store.chains_changed { None } else { unlike(old, new) };
     loop {
         let order = match (old.valid, new.valid) {
             (false, false) => return Ok(()),
@@ -438,10 +442,30 @@ pub fn merge(
                         emit(store, Found::Differs, old, new)?;
                     }
                 }
+                if let Some(unlike) = &unlike {
+                    pass_over(unlike, old, new);
+                }
                 old.advance(store)?;
                 new.advance(store)?;
             }
         }
+    }
+}
+
+/// What may differ, if both walks are in one leaf, alone.
+fn unlike(old: &Cursor, new: &Cursor) -> Option<Unlike> {
+    let ([before], [after]) = (&old.stack[..], &new.stack[..]) else { return None };
+    let one = before.number == after.number && before.head.kind == after.head.kind;
+    let both = before.open && after.open && before.head.leaf && after.head.leaf;
+    if one && both { Unlike::of((&before.head, &before.page), (&after.head, &after.page)) } else { None }
+}
+
+/// Passes over the cells that both have next.
+fn pass_over(unlike: &Unlike, old: &mut Cursor, new: &mut Cursor) {
+    if let ([before], [after]) = (&mut old.stack[..], &mut new.stack[..]) {
+        let cells = unlike.alike((&before.head, &before.page, before.at), (&after.head, &after.page, after.at));
+        before.at += cells;
+        after.at += cells;
     }
 }
 

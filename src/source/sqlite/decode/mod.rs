@@ -112,6 +112,7 @@ impl Decoder {
             scanner,
             map: PageMap::new(),
             recording: false,
+            chains_changed: false,
         };
         let encoding = header.map_or(Encoding::Utf8, |header| header.encoding);
         Ok(Decoder {
@@ -140,6 +141,7 @@ impl Decoder {
                 scanner: Scanner::new(),
                 map: PageMap::new(),
                 recording: false,
+                chains_changed: false,
             },
             wal: nothing,
             header: None,
@@ -281,7 +283,8 @@ impl Decoder {
 
     /// Step 1.
     fn mark_touched(&mut self) {
-        let Store { pages, map, .. } = &mut self.store;
+        let Store { pages, map, chains_changed, .. } = &mut self.store;
+        *chains_changed = false;
         self.touched.clear();
         self.touched_roots.clear();
         self.is_listed = true;
@@ -294,6 +297,7 @@ impl Decoder {
                 Kind::None => continue,
                 Kind::Root | Kind::Child => page,
                 Kind::Overflow => {
+                    *chains_changed = true;
                     map.flag(page, CHAIN_DIRTY);
                     map.parent(page)
                 }
@@ -302,6 +306,7 @@ impl Decoder {
                     if map.kind(first) != Kind::Overflow {
                         continue;
                     }
+                    *chains_changed = true;
                     map.flag(first, CHAIN_DIRTY);
                     map.parent(first)
                 }

@@ -237,12 +237,13 @@ fn a_long_log_is_copied_back_and_started_again_for_the_application() {
     assert!(busy > 10, "the application's checkpoints are held off while the log is long: {busy} of 60");
     assert!(live.watermarks().0.file() > 1, "the log has been started again");
     assert!(most < 6000 * 4120, "{most} bytes");
-    std::thread::sleep(std::time::Duration::from_millis(600));
-    for _ in 0..2 {
+    let gets_through = (0..100).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(100));
         live.poll().unwrap();
         live.tidy().unwrap();
-    }
-    assert!(!checkpoint_is_busy(&db, "RESTART"), "a resting application gets through with its own checkpoint");
+        !checkpoint_is_busy(&db, "RESTART")
+    });
+    assert!(gets_through, "a resting application gets through with its own checkpoint");
     replica.take(&std::mem::take(&mut *pipe.lock().unwrap()));
     assert_equal(&db, &replica.db, "at the end");
 }

@@ -112,7 +112,7 @@ fn memory_is_bounded_whatever_database_transaction_and_log() {
 /// it one, the wal-index (8), and what a checkpoint makes of it (2).
 const BYTES_A_PAGE: u64 = 13;
 /// Whatever else there is: pieces on their way through, code that was not needed before.
-const BESIDES_KIB: u64 = 3 << 9;
+const BESIDES_KIB: u64 = 1 << 10;
 
 /// A database of small pages: tables whose pages alternate, so that VACUUM moves all; in one each row fills a leaf, in the other each has a chain of pages.
 fn of_many_pages(path: &Path, pages: u64) -> u64 {

@@ -6,7 +6,6 @@
 //! have the exact state; transactions up to it are passed over, with a note. If the wal-index is still there, it says how far
 //! checkpoints have tried to get, and nothing behind that is suspected.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +18,7 @@ use super::wal::{FRAME_HEADER_LEN, Header, ReadAt, Scanner, Tail, damaged_before
 use crate::error::{Class, Error, Result};
 use crate::event::filter::TableFilter;
 use crate::frame::{Coordinate, End, Kind, PositionSpec, StreamHeader};
+use crate::sys::sparse::Sparse;
 
 /// Suffix of a log's name.
 const WAL_SUFFIX: &str = "-wal";
@@ -62,32 +62,30 @@ fn copied_back(db: &dyn ReadAt, wal: &dyn ReadAt, header: &Header) -> Result<u32
     let size = header.page_size as usize;
     let mut scanner = Scanner::new();
     scanner.restart(wal)?;
-    let mut page = vec![0; size];
-    // Page -> hash of what the file has.
-    let mut in_file: HashMap<u32, u64> = HashMap::new();
+    let (mut in_file, mut in_log) = (vec![0; size], vec![0; size]);
+    // Pages whose bytes in the file were met in the log.
+    let mut met = Sparse::default();
     let mut copied = 0;
     while let Ok(span) = scanner.next(wal, None)? {
         for (number, frame) in scanner.pages() {
-            let hash = match in_file.get(&number) {
-                Some(hash) => *hash,
-                None => {
-                    let at = u64::from(number - 1) * size as u64;
-                    let got = db.read_at(&mut page, at).map_err(|e| Error::io("", e))?;
-                    let hash = if got == size { xxh3_64(&page) } else { 0 };
-                    *in_file.entry(number).or_insert(hash)
-                }
-            };
-            let frame_hash = match scanner.buffered_page(frame) {
-                Some(bytes) => xxh3_64(bytes),
+            // The first frame with these bytes: later ones may only repeat them.
+            if met.get(number as usize) != 0 {
+                continue;
+            }
+            let at = u64::from(number - 1) * size as u64;
+            if db.read_at(&mut in_file, at).map_err(|e| Error::io("", e))? < size {
+                continue;
+            }
+            let bytes = match scanner.buffered_page(frame) {
+                Some(bytes) => bytes,
                 None => {
                     let at = frame_at(header.page_size, frame) + FRAME_HEADER_LEN as u64;
-                    wal.read_at(&mut page, at).map_err(|e| Error::io("", e))?;
-                    xxh3_64(&page)
+                    wal.read_at(&mut in_log, at).map_err(|e| Error::io("", e))?;
+                    &in_log
                 }
             };
-            if frame_hash == hash {
-                // The first frame with these bytes: later ones may only repeat them.
-                in_file.insert(number, u64::MAX);
+            if bytes == in_file {
+                met.set(number as usize, 1);
                 copied = span.last;
             }
         }

@@ -205,6 +205,55 @@ fn a_replaced_database_file_is_not_the_one_of_the_position() {
     assert_eq!(error.class(), Class::Identity);
 }
 
+/// Everything in the log is copied back when the pin is taken. Then the pin needs no log, and the next writer starts it again: over the frames of the
+/// transactions before the pin, at any moment. Here they are overwritten before anything can have looked at them, and in the other run between the start and
+/// the snapshot.
+#[test]
+fn a_log_that_was_copied_back_wholly_is_not_looked_at() {
+    for (early, shadow) in [(false, false), (true, false), (true, true)] {
+        let what = format!("early {early}, shadow {shadow}");
+        let setup = Setup { page_size: 1024, encoding: "UTF-8", auto_vacuum: 0, reserved: 0, ..Setup::of(1) };
+        let dir = tempfile::tempdir().unwrap();
+        let (path, file) = (dir.path().join("app.db"), dir.path().join("app.shadow"));
+        let db = application(&path, &setup);
+        db.execute_batch("PRAGMA wal_autocheckpoint=0; CREATE TABLE first(id INTEGER PRIMARY KEY, a)").unwrap();
+        db.execute_batch("INSERT INTO first VALUES (1, 'old'), (2, 'old')").unwrap();
+        let log = path.with_file_name("app.db-wal");
+        let kept = std::fs::metadata(&log).unwrap().len();
+        // More pages than are kept in memory.
+        db.execute_batch(
+            "CREATE TABLE second(id INTEGER PRIMARY KEY, a); UPDATE first SET a = 'new';
+             WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 5000)
+                 INSERT INTO second SELECT x, printf('%.*c', 900, 'x') FROM n",
+        )
+        .unwrap();
+        assert!(!checkpoint_is_busy(&db, "PASSIVE"));
+        if early {
+            // What a writer leaves of it that begins with as many frames as there were at first, and is not through.
+            let mut bytes = std::fs::read(&log).unwrap();
+            bytes[kept as usize..].fill(0xa5);
+            std::fs::write(&log, bytes).unwrap();
+        }
+        let expected = std::fs::read(&path).unwrap();
+        let options = LiveOptions { snapshot: true, shadow: shadow.then(|| file.clone()), ..options() };
+        let (mut live, pipe) = open_only(&path, options).unwrap();
+        if shadow {
+            let base = std::fs::read(&file).unwrap();
+            assert!(base[8192..] == expected, "{what}: the shadow is not the database");
+        }
+        db.execute_batch("CREATE TABLE third(id INTEGER PRIMARY KEY, a)").unwrap();
+        if !early {
+            db.execute_batch("UPDATE second SET a = printf('%.*c', 900, 'y')").unwrap();
+        }
+        live.start().unwrap_or_else(|error| panic!("{what}: {error}"));
+        live.poll().unwrap_or_else(|error| panic!("{what}: {error}"));
+        let mut replica = empty_replica(&setup);
+        replica.take(&pipe.lock().unwrap());
+        assert_equal(&db, &replica.db, &what);
+        assert_eq!(live.watermarks().0.file(), 2, "{what}: the log was started again");
+    }
+}
+
 fn checkpoint_is_busy(db: &Connection, mode: &str) -> bool {
     db.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| row.get::<_, i64>(0)).unwrap() == 1
 }

@@ -13,7 +13,7 @@
 use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 
-use super::wal::ReadAt;
+use super::wal::{Checksum, Mark, ReadAt};
 use crate::error::{Error, Result};
 
 /// Bytes of one copy.
@@ -40,6 +40,16 @@ pub struct WalIndex {
     pub backfilled: u32,
 }
 
+impl WalIndex {
+    /// The last frame, if everything up to it stands in the database file: then no reader needs the log, and the next writer may start it again
+    /// at any moment, whoever reads.
+    pub fn copied_back(&self) -> Option<Mark> {
+        let (a, b) = self.checksum;
+        let mark = Mark { frame: self.frames, checksum: Checksum(a, b) };
+        (self.frames > 0 && self.backfilled >= self.frames).then_some(mark)
+    }
+}
+
 /// Reads the index header; `None` when it is not there, not initialised, or was being changed all the time.
 pub fn read(shm: &dyn ReadAt) -> Result<Option<WalIndex>> {
     let mut bytes = [0u8; READ_LEN];
@@ -56,6 +66,19 @@ pub fn read(shm: &dyn ReadAt) -> Result<Option<WalIndex>> {
         std::thread::yield_now();
     }
     Ok(None)
+}
+
+/// As [`read`], with a `backfilled` that is of this very log: where a log is started again the header changes first, then the rest.
+pub fn read_whole(shm: &dyn ReadAt) -> Result<Option<WalIndex>> {
+    let mut index = read(shm)?;
+    for _ in 0..ATTEMPTS {
+        let again = read(shm)?;
+        if index.map(|index| index.salt) == again.map(|again| again.salt) {
+            break;
+        }
+        index = again;
+    }
+    Ok(index)
 }
 
 /// Offset of `nBackfillAttempted`: behind both copies, `nBackfill`, five read marks and the lock bytes.

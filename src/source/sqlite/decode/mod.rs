@@ -175,6 +175,12 @@ impl Decoder {
         Ok(())
     }
 
+    /// Stands behind `mark` with the database file alone as its old view: everything up to there was copied back. No frame is read, since
+    /// from then on the log may be started again at any moment.
+    pub fn pass(&mut self, mark: Mark) {
+        self.store.scanner.seek(mark);
+    }
+
     /// Reads schema and page map from the old view; needed once, before the first [`Decoder::next`].
     pub fn learn(&mut self) -> Result<()> {
         let pages = self.store.pages.count(Side::Old);

@@ -11,6 +11,9 @@
 //! batch; what it needs confirmed is known once the wal-index has been read again. No pin that stands alone is past
 //! what has been decoded: so the database file is true for every page that the log had no frame of.
 //!
+//! Beginning: where everything in the log was copied back before the pin, the pin needs no log, and the next writer starts it again
+//! whatever we do. So the state is then that of the database file, and no frame of the log is looked at.
+//!
 //! Resuming: the saved position names log, frame and the frame's checksums. If the log still is that one, holds that
 //! very frame, and no checkpoint has tried to copy back anything behind it (which the wal-index says), then database file
 //! and log together still have the state of the position, and reading goes on exactly. If not, the state before is
@@ -327,7 +330,7 @@ impl Live {
         let mut no_checkpoint = None;
         let mut notes = Vec::new();
         let read_index = |shm: &'static File| {
-            shm::read(&shm)?.ok_or_else(|| {
+            shm::read_whole(&shm)?.ok_or_else(|| {
                 Error::new(Class::TryAgain, "the wal-index is not readable now")
                     .in_file(beside(&path, "-shm").display().to_string())
             })
@@ -353,7 +356,8 @@ impl Live {
                     no_checkpoint = Some(NoCheckpoint::begin(shm)?);
                 }
                 index = read_index(shm)?;
-                let attempted = shm::attempted(&shm)?;
+                // The log may have been started again since, and its index counts from 0 then.
+                let attempted = shm::attempted(&shm)?.max(index.backfilled);
                 let (generation, from) = match after {
                     None | Some(PositionSpec::Now) => (1, index.frames),
                     // Frames that a checkpoint may have copied back have no state before them any more.
@@ -379,17 +383,24 @@ impl Live {
         let mut decoder = Decoder::open(Arc::clone(&db), Arc::clone(&wal)).map_err(in_files)?;
         let current = decoder.scanner().header().is_some_and(|header| header.salt == index.salt);
         let replay_from = shadow.as_ref().map(|_| reached);
-        if replay_from.is_none() && current {
-            decoder.skip(from).map_err(in_files)?;
+        let copied_back = index.copied_back();
+        if replay_from.is_none() {
+            match copied_back {
+                // Of such a log, `from` is the end.
+                Some(mark) => decoder.pass(mark),
+                None if current => decoder.skip(from).map_err(in_files)?,
+                None => {}
+            }
         }
         if shadow.is_none() {
+            let passed = current || copied_back.is_some();
             // A commit may be in front of where an unclean `oldest` would have been.
-            reached = place.at(if current { u64::from(decoder.mark().frame) + 1 } else { 1 });
+            reached = place.at(if passed { u64::from(decoder.mark().frame) + 1 } else { 1 });
         }
         if let (None, Some(home)) = (&shadow, &home) {
             let checksum = decoder.mark().checksum;
             let standing = Standing { end: reached, server, salt: index.salt, checksum };
-            let frames = if current { decoder.mark().frame } else { 0 };
+            let frames = if current && copied_back.is_none() { decoder.mark().frame } else { 0 };
             let image = catchup::image(&db, &wal, index.salt, frames)?.0;
             shadow = Some(Shadow::create(home, &image, standing)?);
         }

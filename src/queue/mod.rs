@@ -389,6 +389,39 @@ pub fn open(vfs: Arc<dyn Vfs>, address: &Address, channel: &str, create: bool) -
     }
 }
 
+/// What whoever decides where to begin has to know: all that is whole in the queue, once it is durable.
+///
+/// A writer that was killed may leave units that are whole and not vouched for. The next writer's recovery takes them; until it has done so,
+/// [`Queue::tail`] knows nothing of them. Who began anew on its word would bring them a second time: a second first snapshot. So this waits until
+/// everything whole that can be seen now is durable, for `patience` at most ([`Class::TryAgain`]). What is torn is not waited for.
+pub fn settled(queue: &dyn Queue, patience: Duration) -> Result<Tail> {
+    const PAUSE: Duration = Duration::from_millis(2);
+    let started = std::time::Instant::now();
+    let mut whole = None;
+    loop {
+        let looked = match whole {
+            None if queue.properties().readable_before_sync => queue.status().map(|status| status.tail.sequence),
+            known => Ok(known.unwrap_or(0)),
+        };
+        let found = looked.and_then(|sequence| {
+            whole = Some(sequence);
+            Ok(Some(queue.tail()?).filter(|tail| tail.sequence >= sequence))
+        });
+        match found {
+            Ok(Some(tail)) => return Ok(tail),
+            Ok(None) if started.elapsed() < patience => {}
+            Ok(None) => {
+                return Err(Error::new(Class::TryAgain, "the queue holds what its writer has not made durable")
+                    .in_file(queue.name())
+                    .hint("run the same command again once the writer has got on, or has ended"));
+            }
+            Err(error) if error.class() == Class::TryAgain && started.elapsed() < patience => {}
+            Err(error) => return Err(error),
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
 /// What a source may forget on this queue's word: what it holds durably; where its acknowledgements do not survive the loss of power, only
 /// what every registered reader has acknowledged (and nothing while there is none). Nothing while a snapshot in it is not whole.
 pub fn forgettable(queue: &dyn Queue) -> Result<Option<Position>> {

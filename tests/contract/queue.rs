@@ -754,6 +754,43 @@ pub fn what_is_written_is_read_before_it_is_synced_where_the_backend_says_so<B: 
     assert_eq!(read(&*queue, &ReadFrom::Oldest).unwrap().seen.len(), 3);
 }
 
+/// What is whole and not vouched for is taken by the next recovery: whoever began anew because it is not durable yet would bring it twice.
+pub fn who_decides_where_to_begin_waits_until_what_is_whole_is_durable<B: Backend>() {
+    let place = B::new();
+    let (queue, asks) = (place.open("default"), place.open("default"));
+    let settled = || rlog::queue::settled(&*asks, Duration::ZERO).map(|tail| tail.sequence);
+    assert_eq!(settled().unwrap(), 0, "an empty queue");
+    let mut stream = Stream::new();
+    let bytes = stream.transaction(10).transaction(20).end();
+    put(&*queue, &bytes).unwrap();
+    assert_eq!(settled().unwrap(), 2, "closed");
+    let early = queue.properties().readable_before_sync;
+    for (killed, mut held) in [(false, 2), (true, 3)] {
+        let mut more = Stream::at(stream.at);
+        let mut unsynced = more.transaction(30).bytes();
+        stream.at = more.at;
+        let mut writer = queue.writer(&small()).unwrap();
+        let mut tail = writer.tail().clone();
+        assert_eq!(tail.sequence, held);
+        writer.append(&mut unsynced).unwrap();
+        tail.sequence += 1;
+        writer.boundary(&tail).unwrap();
+        match settled() {
+            told if early => assert_eq!(told.unwrap_err().class(), Class::TryAgain, "killed {killed}"),
+            told => assert_eq!(told.unwrap(), held, "killed {killed}"),
+        }
+        if killed {
+            drop(writer);
+            held += u64::from(early);
+            assert_eq!(settled().unwrap(), held, "what was left behind is made durable");
+            break;
+        }
+        writer.sync().unwrap();
+        assert_eq!(settled().unwrap(), held + 1, "synced");
+        writer.close().unwrap();
+    }
+}
+
 /// Whoever asks again and again, as `--confirm` does, is told what one who comes anew is told.
 pub fn the_tail_is_the_same_for_who_asked_before_and_who_did_not<B: Backend>() {
     let place = B::new();
@@ -845,6 +882,7 @@ macro_rules! queue_contract {
             what_is_passed_on_is_the_stream_itself_after_it_is_durable,
             what_is_written_is_read_before_it_is_synced_where_the_backend_says_so,
             the_tail_is_the_same_for_who_asked_before_and_who_did_not,
+            who_decides_where_to_begin_waits_until_what_is_whole_is_durable,
         ]);
     };
 }

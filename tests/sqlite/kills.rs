@@ -4,9 +4,14 @@
 //!
 //! `RLOG_CRASH_KILLS` kills are shared out among the runs; a few by default.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use rlog::frame::{Kind, SliceFrames};
 
 use super::live::application;
 use super::pipeline::{Pipeline, kill, status};
@@ -247,4 +252,59 @@ fn a_first_snapshot_that_is_killed_at_any_moment_is_begun_anew() {
         pipeline.assert_equal(&db, &format!("seed {seed}, shadow {shadow}"));
     }
     eprintln!("{runs} runs, {gaps} ended in a gap that was said");
+}
+
+/// put was killed when it had written the end of the first snapshot and had not synced it; and while the next put has the queue's lock and has not
+/// finished its recovery, the next extract asks where to begin. The recovery will take the snapshot: so it is waited for.
+#[test]
+fn a_first_snapshot_that_is_whole_and_not_durable_yet_is_not_taken_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = application(&dir.path().join("app.db"), &Setup::of(2));
+    db.execute_batch("CREATE TABLE t(id INTEGER PRIMARY KEY, a); INSERT INTO t VALUES (1, 'one')").unwrap();
+    let program = |path: &str, args: &[&str], stdin: Stdio, stdout: Stdio| {
+        let mut command = Command::new(path);
+        command.args(args).current_dir(dir.path()).stdin(stdin).stdout(stdout).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let (extract, queue) = (env!("CARGO_BIN_EXE_rlog-extract"), env!("CARGO_BIN_EXE_rlog-queue"));
+    let confirm = ["--snapshot", "--confirm", "spool", "sqlite:app.db"];
+    let mut first = program(extract, &[&["--follow"], &confirm[..]].concat(), Stdio::null(), Stdio::piped());
+    let pipe = first.stdout.take().unwrap();
+    let put = program(queue, &["put", "--sync-interval", "1h", "spool"], pipe.into(), Stdio::null());
+    let (mut first, mut put) = (Some(first), Some(put));
+    let spool = rlog::queue::Address::Dir(dir.path().join("spool"));
+    let open = || rlog::queue::open(Arc::new(rlog::sys::Os), &spool, "default", false);
+    let is_whole = || {
+        let status = open().ok()?.status().ok()?;
+        Some((status.tail.snapshot?.complete, status.synced_sequence))
+    };
+    let started = Instant::now();
+    while is_whole().is_none_or(|(complete, _)| !complete) {
+        assert!(started.elapsed() < Duration::from_secs(100), "no snapshot: {:?}", is_whole());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    kill(&mut put);
+    kill(&mut first);
+    assert_eq!(is_whole(), Some((true, 0)), "whole and not durable");
+
+    db.execute_batch("INSERT INTO t VALUES (2, 'two')").unwrap();
+    let lock = File::options().write(true).open(dir.path().join("spool/default.lock")).unwrap();
+    lock.lock().unwrap();
+    let mut second = program(extract, &[&["--once"], &confirm[..]].concat(), Stdio::null(), Stdio::piped());
+    // Time to go wrong.
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(second.try_wait().unwrap().is_none(), "it waits");
+    drop(lock);
+    let mut stream = Vec::new();
+    second.stdout.take().unwrap().read_to_end(&mut stream).unwrap();
+    let mut told = String::new();
+    second.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+    assert_eq!(second.wait().unwrap().code(), Some(0), "{told}");
+    let mut frames = SliceFrames::new(&stream, 0);
+    let mut kinds = Vec::new();
+    while let Some(frame) = frames.next().unwrap() {
+        kinds.extend(frame.kind());
+    }
+    assert!(!kinds.contains(&Kind::SnapshotBegin), "{kinds:?}");
+    assert!(kinds.contains(&Kind::Commit), "{kinds:?}");
 }

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-#[cfg(feature = "mysql")]
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -20,6 +19,9 @@ use crate::source::mysql::key_file;
 #[cfg(feature = "mysql")]
 use crate::source::mysql::live::{ServerInput, feed::Patience};
 use crate::source::{Confirm, Input, LiveOptions, Look, NamedText, Options, Until, WindowMode};
+
+/// How long the recovery of a queue, or a slow disk, is waited for before it is said where reading begins.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The path of `sqlite:PATH`.
 pub(super) fn sqlite_path(args: &Args) -> Result<Option<PathBuf>> {
@@ -126,8 +128,8 @@ fn held(place: &str, channel: &str) -> Result<Option<(Position, String)>> {
         return Ok(cursor(Path::new(path))?.map(|position| (position, String::new())));
     }
     let Some(queue) = opened(&place.parse()?, channel)? else { return Ok(None) };
-    let tail = or_not_now(queue.tail().map(Some))?;
-    Ok(tail.and_then(|tail| Some((held_of(&tail)?, tail.gtid_state))))
+    let tail = queue::settled(&*queue, SETTLE_PATIENCE)?;
+    Ok(held_of(&tail).map(|position| (position, tail.gtid_state)))
 }
 
 /// Asks a queue, or a file, what the source may forget; not all that is held where the queue's acknowledgements do not survive a loss of power.

@@ -4,10 +4,21 @@ use crate::error::{Error, Result};
 use crate::sys::Access;
 
 use super::super::{Status, Verified};
-use super::channel::{Channel, WAITING, segment_name};
-use super::{purge, recover, segment};
+use super::channel::{Channel, WAITING, WriterState, segment_name};
+use super::{LOOKS_MAX, purge, recover, segment};
 
 pub(super) fn status(channel: &Channel) -> Result<Status> {
+    let mut looks = 0;
+    loop {
+        looks += 1;
+        if let Some(status) = look(channel, looks >= LOOKS_MAX)? {
+            return Ok(status);
+        }
+    }
+}
+
+/// `None`: a writer went on in another segment meanwhile. What was seen then is told all the same when it is the `last_look`.
+fn look(channel: &Channel, last_look: bool) -> Result<Option<Status>> {
     let state = channel.writer_state()?;
     let segments = channel.held_segments()?;
     let writing = channel.try_lock()?.is_none();
@@ -25,15 +36,12 @@ pub(super) fn status(channel: &Channel) -> Result<Status> {
         status.bytes += purge::segment_bytes(channel, *number)?;
     }
     if let Some(last) = segments.last().copied() {
-        let scan = segment::scan(channel, last, u64::MAX)?;
-        let vouched = recover::vouched(&state, &scan, last);
-        recover::refuse_damage(channel, &scan, last, vouched)?;
-        status.synced_sequence = if vouched >= scan.whole || state.clean {
-            scan.tail.sequence
-        } else {
-            segment::scan(channel, last, vouched)?.tail.sequence
-        };
-        status.tail = scan.tail;
+        let looked = look_at_last(channel, &state, last, &mut status);
+        // A recovery moves what is whole into a segment that follows, and then cuts this one.
+        if !last_look && channel.held_segments()?.last().copied() != Some(last) {
+            return Ok(None);
+        }
+        looked?;
     }
     if let Ok(file) = channel.dir.open(WAITING, Access::Read)
         && writing
@@ -42,7 +50,20 @@ pub(super) fn status(channel: &Channel) -> Result<Status> {
         let count = file.read_full_at(&mut text, 0).map_err(|error| channel.io(WAITING, error))?;
         status.waiting = String::from_utf8_lossy(text.get(..count).unwrap_or(&[])).into_owned();
     }
-    Ok(status)
+    Ok(Some(status))
+}
+
+fn look_at_last(channel: &Channel, state: &WriterState, last: u64, status: &mut Status) -> Result<()> {
+    let scan = segment::scan(channel, last, u64::MAX)?;
+    let vouched = recover::vouched(state, &scan, last);
+    recover::refuse_damage(channel, &scan, last, vouched)?;
+    status.synced_sequence = if vouched >= scan.whole || state.clean {
+        scan.tail.sequence
+    } else {
+        segment::scan(channel, last, vouched)?.tail.sequence
+    };
+    status.tail = scan.tail;
+    Ok(())
 }
 
 pub(super) fn verify(channel: &Channel, finding: &mut dyn FnMut(Error)) -> Result<Verified> {

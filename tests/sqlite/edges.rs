@@ -26,6 +26,34 @@ fn shell(script: &str, dir: &Path) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// Nothing keeps an application from storing other bytes as text. They are found again by what was before, as keys too.
+#[test]
+fn text_of_any_bytes_arrives_as_text() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = super::live::application(&dir.path().join("app.db"), &setup(4096));
+    db.execute_batch(
+        "CREATE TABLE t(id INTEGER PRIMARY KEY, a, b TEXT);
+         INSERT INTO t VALUES (1, CAST(X'41ff42' AS TEXT), CAST(X'80' AS TEXT)), (2, X'41ff42', X'80'), (3, 'plain', CAST(X'c3' AS TEXT));
+         CREATE TABLE k(k TEXT PRIMARY KEY, v) WITHOUT ROWID;
+         INSERT INTO k VALUES (CAST(X'fe01' AS TEXT), 1), (X'fe01', 2), (CAST(X'fe02' AS TEXT), 3)",
+    )
+    .unwrap();
+    let mut pipeline = super::pipeline::Pipeline::new(dir.path(), false);
+    for sql in [
+        "",
+        "UPDATE t SET a = CAST(X'ff' AS TEXT) WHERE id <> 2; UPDATE k SET v = v + 10;
+         DELETE FROM k WHERE k = CAST(X'fe02' AS TEXT); DELETE FROM t WHERE id = 1",
+    ] {
+        db.execute_batch(sql).unwrap();
+        pipeline.extract_and_put(false);
+        assert_eq!(super::pipeline::status(&mut pipeline.extract, "extract"), Some(0), "{}", pipeline.logs());
+        assert_eq!(super::pipeline::status(&mut pipeline.put, "put"), Some(0), "{}", pipeline.logs());
+        pipeline.apply(false);
+        assert_eq!(super::pipeline::status(&mut pipeline.apply, "apply"), Some(0), "{}", pipeline.logs());
+    }
+    pipeline.assert_equal(&db, "text of any bytes");
+}
+
 /// The page at byte 2^30 holds the locks, and never data. The file has a hole up to there.
 #[test]
 fn a_database_that_grows_over_the_page_of_the_lock_bytes_is_replicated() {

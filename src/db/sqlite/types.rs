@@ -176,7 +176,8 @@ pub fn stored<'a>(
             _ if is_utf8_charset(&column.charset) => utf8_or_blob(bytes),
             _ => return Ok(rendered(value, column, scratch)),
         },
-        Value::Text(bytes) => utf8_or_blob(bytes),
+        // Of a SQLite source, where a text may be of any bytes and differs from a blob of the same.
+        Value::Text(bytes) => ValueRef::Text(bytes),
         Value::Blob(bytes) | Value::Geometry(bytes) | Value::Vector(bytes) => ValueRef::Blob(bytes),
         Value::Enum(index) if column.members.is_empty() => ValueRef::Integer(i64::from(index)),
         Value::Set(bits) if column.members.is_empty() => return Ok(unsigned(bits, scratch)),

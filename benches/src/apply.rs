@@ -230,7 +230,7 @@ pub fn mariadb_bulk(settings: &Settings) -> Result<()> {
         rows,
         transactions: 4,
         native: &[(0, "optimistic"), (4, "optimistic")],
-        workers: &[1, 2],
+        workers: &[1, 2, 4],
     };
     load.run(settings, source)
 }

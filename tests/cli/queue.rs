@@ -1,5 +1,6 @@
 //! rlog-queue as users run it.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use predicates::str::contains;
@@ -42,6 +43,35 @@ fn get_gives_what_put_took_and_last_names_its_end() {
     queue("put", &copy).write_stdin(output).assert().success();
     let again = queue("get", &copy).assert().success().get_output().stdout.clone();
     assert_eq!(transactions(&again), transactions(&bytes));
+}
+
+/// A source waits for what is told to be durable before it lets anything go on, perhaps, so that may not wait for what comes next.
+#[test]
+fn what_fills_a_segment_is_durable_for_all_while_nothing_follows() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = folder.path().join("spool");
+    let (stream, bytes) = log();
+    let mut put = std::process::Command::new(env!("CARGO_BIN_EXE_rlog-queue"))
+        .args(["put", "--segment-size", "1"])
+        .arg(&spool)
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = put.stdin.take().unwrap();
+    input.write_all(&bytes).unwrap();
+    let expected = format!("{}\n", stream.transactions[3]);
+    let mut last = String::new();
+    for _ in 0..600 {
+        last = String::from_utf8(queue("last", &spool).output().unwrap().stdout).unwrap();
+        if last == expected {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    drop(input);
+    assert!(put.wait().unwrap().success());
+    assert_eq!(last, expected);
+    queue("verify", &spool).assert().success();
 }
 
 #[test]

@@ -150,7 +150,13 @@ impl DirWriter {
 
     /// Syncs the last segment and lets go of it, so that the next append starts another.
     fn roll(&mut self) -> Result<()> {
-        self.sync_data(false)?;
+        // Nothing may follow for long, so this segment itself has to say that its end is durable; and the next one names its length.
+        self.sync_data(true)?;
+        self.check()?;
+        if let Some(to) = self.appending.as_ref().filter(|_| self.mark_unsynced) {
+            to.file.sync().map_err(|error| self.channel.io(&segment_name(to.number), error))?;
+        }
+        self.mark_unsynced = false;
         if let Some(full) = self.appending.take() {
             self.predecessor = Predecessor { number: full.number, length: full.at, digest: full.digest.value() };
             self.closed_bytes += full.at;

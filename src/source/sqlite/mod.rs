@@ -16,8 +16,8 @@
 //! Invariant: the old view is the database after the last decoded transaction, to the byte. Everything is derived from
 //! it and the next transaction's frames; nothing is guessed from the application's behaviour.
 
-pub mod alike;
-mod catchup;
+mod alike;
+pub mod catchup;
 pub mod ddl;
 pub mod decode;
 pub mod events;

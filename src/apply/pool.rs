@@ -10,7 +10,7 @@
 //!
 //! # On trial
 //!
-//! A transaction that stands alone for its size only runs beside the one before it, as if they did not depend on each other. Rows lock what they
+//! A transaction that stands alone for its size only runs beside the one before it (and another that is committing), as if they did not depend on each other. Rows lock what they
 //! touch until their transaction commits, and commits have the source's order; so where the younger one does depend on the older one, one of the two
 //! meets a lock of the other, or a row that is not there yet or still there, never a wrong result. Then the younger one rolls back and
 //! runs again alone, and the next few do not try. It also gives way when the older one gets nowhere for a while.

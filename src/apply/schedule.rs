@@ -12,8 +12,8 @@
 //!
 //! A barrier runs alone: after everything before it has committed, and before anything behind it starts.
 //!
-//! A barrier that is one for its size alone may run *on trial*, beside one older barrier of that kind: where it depends on that, it meets
-//! its locks or a conflict, gives way, and is an ordinary barrier from then on.
+//! A barrier that is one for its size alone may run *on trial*, beside one older barrier of that kind that is executed, and one more that has been and waits or commits:
+//! where it depends on these, it meets their locks or a conflict, gives way, and is an ordinary barrier from then on.
 //!
 //! A unit that may run *ahead* starts whatever its window says, in the units' order: who runs it keeps what older units touch for the end,
 //! when they have committed.

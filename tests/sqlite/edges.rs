@@ -54,6 +54,33 @@ fn text_of_any_bytes_arrives_as_text() {
     pipeline.assert_equal(&db, "text of any bytes");
 }
 
+/// A value of the same length is written over in its overflow pages: the leaf's own cell stays as it was, byte by byte, while another cell beside it
+/// changes.
+#[test]
+fn a_row_changed_in_its_overflow_pages_alone_is_told_beside_one_changed_in_the_leaf() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = super::live::application(&dir.path().join("app.db"), &setup(1024));
+    // Of that many bytes 114 stand in a leaf of 1024, and four pages are full: all rows are in one leaf.
+    let long = |end: char| "x".repeat(4186) + &end.to_string();
+    db.execute_batch("CREATE TABLE t(id INTEGER PRIMARY KEY, v)").unwrap();
+    for id in 1..=20 {
+        db.execute("INSERT INTO t VALUES (?1, ?2)", (id, if id == 10 { long('a') } else { "short".into() })).unwrap();
+    }
+    let mut pipeline = super::pipeline::Pipeline::new(dir.path(), false);
+    for end in ['a', 'b'] {
+        db.execute_batch("BEGIN").unwrap();
+        db.execute("UPDATE t SET v = ?1 WHERE id = 10", [long(end)]).unwrap();
+        db.execute("UPDATE t SET v = ?1 WHERE id = 1", [format!("shor{end}")]).unwrap();
+        db.execute_batch("COMMIT").unwrap();
+        pipeline.extract_and_put(false);
+        assert_eq!(super::pipeline::status(&mut pipeline.extract, "extract"), Some(0), "{}", pipeline.logs());
+        assert_eq!(super::pipeline::status(&mut pipeline.put, "put"), Some(0), "{}", pipeline.logs());
+    }
+    pipeline.apply(false);
+    assert_eq!(super::pipeline::status(&mut pipeline.apply, "apply"), Some(0), "{}", pipeline.logs());
+    pipeline.assert_equal(&db, "overflow pages alone");
+}
+
 /// The page at byte 2^30 holds the locks, and never data. The file has a hole up to there.
 #[test]
 fn a_database_that_grows_over_the_page_of_the_lock_bytes_is_replicated() {
